@@ -14,6 +14,7 @@ __all__ = [
     "WITHOUT_OUT",
     "ShownSignature",
     "declared",
+    "in_package",
     "public",
 ]
 
@@ -72,6 +73,15 @@ def declared(*forms: str, method: bool = True, **where: Any) -> Callable[[F], F]
     def register(f: F) -> F:
         FORMS[f] = forms
         return public(method=method, **where)(f)
+
+    return register
+
+
+def in_package(package: str, *forms: str) -> Callable[[F], F]:
+    """Register a function by `declared` that stands in a package, as ``tapegrad.linalg`` is."""
+
+    def register(f: F) -> F:
+        return declared(*forms, method=False, name=f"{package}_{f.__name__}")(f)
 
     return register
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from ...base.dtypes import dtype, int64, scalar_name
 from ...tape.recording import layout_of
-from ..registry import declared
+from ..registry import in_package
 
 __all__ = [
     "adjoint_of", "check_floating", "check_floating_matrix", "check_matrix", "check_one_dtype",
@@ -19,11 +19,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def linalg_function(*forms: str) -> Callable[[F], F]:
     """Register a function of ``tapegrad.linalg``."""
-
-    def register(f: F) -> F:
-        return declared(*forms, method=False, name=f"linalg_{f.__name__}")(f)
-
-    return register
+    return in_package("linalg", *forms)
 
 
 def type_word(kind: dtype) -> str:

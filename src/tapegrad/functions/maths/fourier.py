@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -14,17 +14,12 @@ from ...tape import recording as record
 from ...tape.recording import layout_of
 from ..arguments import as_ints, distinct, wrap_dim
 from ..options import Options, factory
-from ..registry import FUNCTIONS, declared
+from ..registry import FUNCTIONS, in_package
 from ..signature import Dims, Tensor
 
 __all__: list[str] = []
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def _function(f: F) -> F:
-    """Register a function of ``tapegrad.fft``."""
-    return declared(method=False, name=f"fft_{f.__name__.rstrip('_')}")(f)
+_function = in_package("fft")
 
 
 # --------------------------------------------------------------------------- operands
