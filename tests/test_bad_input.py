@@ -295,6 +295,18 @@ def test_odd_arguments_are_refused_as_in_torch(
         assert str(caught.value).startswith(text)
 
 
+def test_large_whole_numbers_are_no_endless_work() -> None:
+    for n in (171, 2**62):
+        with pytest.raises(ValueError, match="polygamma.*at most 170"):
+            tg.ones(2).polygamma(n)
+    at_most = tg.tensor([2.0, 300.0], dtype=tg.float64)
+    assert np.isfinite(at_most.polygamma(170).numpy()).all()
+    with pytest.raises(RuntimeError, match="choices of r = 4611686018427387904"):
+        tg.combinations(tg.ones(2), 2**62, True)
+    assert tg.combinations(tg.ones(2), 3).shape == (0, 3)
+    assert tg.tensor([1.0, -1.0, 0.0]).ldexp(2000).tolist()[:2] == [np.inf, -np.inf]
+
+
 def test_indices_of_triangles_take_no_more_memory_than_they_have() -> None:
     for n, m, k in itertools.product(range(4), range(4), range(-5, 6)):
         np.testing.assert_array_equal(tg.tril_indices(n, m, k).numpy(), np.tril_indices(n, k, m))

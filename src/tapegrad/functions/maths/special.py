@@ -28,6 +28,8 @@ def as_floating(x: Any) -> Any:
 def _polygamma(input: Any, n: int) -> Any:
     if n < 0:
         raise RuntimeError("polygamma(n, x) does not support negative n.")
+    if n > 170:
+        raise ValueError(f"polygamma(): the order n is at most 170, as n! is no float64 beyond, not {n}")
     if n == 0:
         return record.unary(TABLE["digamma"], input)
     return record.apply(TABLE["polygamma"], (as_floating(input),), n=int(n))
@@ -40,7 +42,7 @@ def polygamma(n: int, input: Tensor) -> Tensor:
     Parameters
     ----------
     n : int
-        The order, 0 for the digamma function itself.
+        The order, from 0 (the digamma function itself) to 170; the derivative at 170 is NaN.
     input : Tensor
     """
     return _polygamma(input, n)
@@ -53,7 +55,7 @@ def _polygamma_method(input: Tensor, n: int) -> Tensor:
     Parameters
     ----------
     n : int
-        The order, 0 for the digamma function itself.
+        The order, from 0 (the digamma function itself) to 170; the derivative at 170 is NaN.
     """
     return _polygamma(input, n)
 

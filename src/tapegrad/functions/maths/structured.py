@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any
 
 import numpy as np
@@ -189,6 +190,12 @@ def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> T
         raise RuntimeError(f"Expect a 1D vector, but got shape {list(input.shape)}")
     if r < 0:
         raise RuntimeError(f"Expect a non-negative number, but got {r}")
+    if r > 2**20:
+        raise RuntimeError(
+            f"combinations(): choices of r = {r} elements of {len(input)} do not fit into memory"
+        )
+    if r > len(input) and not with_replacement:
+        return FUNCTIONS["take"](input, FUNCTIONS["tensor"](np.empty((0, r), np.int64)))
     choose: Any = (
         itertools.combinations_with_replacement if with_replacement else itertools.combinations
     )
@@ -236,8 +243,12 @@ def pairwise_distance(
 @declared()
 def ldexp(input: Tensor, other: Operand) -> Tensor:
     """Multiply by a power of two: ``input * 2**other``."""
-    powers = other.to(input.dtype).exp2() if hasattr(other, "exp2") else 2.0**other
-    return input * powers
+    if hasattr(other, "exp2"):
+        return input * other.to(input.dtype).exp2()
+    try:
+        return input * 2.0**other
+    except OverflowError:
+        return input * math.inf
 
 
 def _split_along(name: str, axis: int, least: int) -> None:

@@ -113,13 +113,15 @@ def sum_of_powers(s, q):  # type: ignore[no-untyped-def]
 
 @helper
 def polygamma_of(x, n):  # type: ignore[no-untyped-def]
-    """Differentiate the digamma function `n` times."""
+    """Differentiate the digamma function `n` times; n! of more than 170 is no number."""
     if n == 0:
         return digamma_of(x)
+    if n > 170:
+        return np.nan
     s = np.float64(n + 1)
     scale = 1.0 if n & 1 else -1.0
     k = np.int64(2)
-    while k <= n and k < 180:
+    while k <= n:
         scale *= np.float64(k)
         k += 1
     if x > 0.0:
