@@ -172,6 +172,39 @@ def test_vmap_batched_tapes_and_jit_give_the_same(name: str) -> None:
     np.testing.assert_allclose(np.asarray(tape(array)), plain, **near)
 
 
+def cofactors(a: np.ndarray) -> np.ndarray:
+    """Cofactors one by one."""
+    places = np.ndindex(a.shape)
+    minors = [np.delete(np.delete(a, i, 0), j, 1) for i, j in places]
+    signs = np.array([(-1) ** (i + j) for i, j in np.ndindex(a.shape)])
+    return (signs * np.linalg.det(minors)).reshape(a.shape)
+
+
+@pytest.mark.parametrize("dtype", [tg.complex128, tg.complex64])
+@pytest.mark.parametrize("missing", [0, 1, 2])
+def test_determinants_of_singular_matrices_have_a_derivative(missing: int, dtype: tg.dtype) -> None:
+    """Also where only rounding makes them invertible."""
+    for n in (1, 2, 3, 5):
+        rank = max(n - missing, 0)
+        a = np.stack([drawn(n, n)[:, :rank] @ drawn(n, n)[:rank] for _ in range(2)])
+        x = tg.tensor(a, dtype=dtype, requires_grad=True)
+        (slope,) = tg.autograd.grad(tg.linalg.det(x).real.sum(), x)
+        wanted = np.stack([cofactors(m) for m in a]).conj()
+        size = max(np.abs(a).max(), 1e-3) ** (n - 1)
+        tolerance = 1e-13 if dtype is tg.complex128 else 1e-5
+        np.testing.assert_allclose(slope.numpy() / size, wanted / size, atol=tolerance * n**2)
+
+
+def test_second_derivatives_of_determinants() -> None:
+    assert tg.autograd.gradgradcheck(tg.linalg.det, (tg.tensor(B, requires_grad=True),))
+    rows = drawn(2, 3)[:, :]
+    rounded = np.vstack([rows, rows[:1] + (0.3 - 2j) * rows[1:]])
+    x = tg.tensor(rounded, requires_grad=True)
+    (slope,) = tg.autograd.grad(tg.linalg.det(x).real, x, create_graph=True)
+    with pytest.raises(tg.linalg.LinAlgError, match="singular"):
+        tg.autograd.grad(slope.real.sum(), x)[0].tolist()
+
+
 def test_singular_matrices_raise() -> None:
     singular = np.zeros((2, 2), complex)
     for call in (

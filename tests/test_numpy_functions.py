@@ -223,6 +223,28 @@ def test_bad_arguments() -> None:
         np.quantile(t, 0.5, axis=5)
 
 
+def test_cube_roots_and_fractions() -> None:
+    a = np.array([-2.5, -0.0, 3.25, np.inf, -np.inf, 8.0, -2.0, np.nan])
+    x = tg.tensor(a, requires_grad=True)
+    np.testing.assert_array_equal(np.cbrt(x).tolist(), np.cbrt(a))
+    parts = np.modf(x)
+    for part, wanted in zip(parts, np.modf(a), strict=True):
+        np.testing.assert_array_equal(part.tolist(), wanted)
+    (slope,) = tg.autograd.grad(parts[0][[0, 1, 2, 5, 6]].sum() + parts[1].sum(), x)
+    assert slope.tolist()[:3] == [1, 1, 1]
+    assert tg.autograd.gradgradcheck(np.cbrt, (tg.tensor([-8.0, 0.3], requires_grad=True),))
+    assert tg.numpy.modf(2.5)[0].item() == 0.5
+
+
+def test_ends_of_convolutions_are_not_reached_by_nan() -> None:
+    a, b = np.array([1.0, 2.0, 3.0, 4.0]), np.array([1.0, np.nan, np.inf])
+    for x, y in ((a, b), (b, a), (a, a[:1]), (a[:1], a[:1]), (a, a), (a[:2], b)):
+        for function in (np.convolve, np.correlate):
+            for mode in ("full", "same", "valid"):
+                result = function(tg.tensor(x), tg.tensor(y), mode)
+                np.testing.assert_allclose(result.numpy(), function(x, y, mode))
+
+
 def test_every_function_is_tested() -> None:
     cases = (FUNCTIONS, CASES, OF_GAPS, CONSTANT, WRITES, OF_COMPLEX)
     tested = {name.split()[0] for names in cases for name in names}

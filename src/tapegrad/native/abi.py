@@ -40,6 +40,9 @@ G_BLOCK_COUNT = 17
 G_NJIT = 18  # addresses of entries that functions under njit call (E_* of scalar_tape/abi.py)
 G_ALLOC = 19  # what allocates handles: PyType_GenericAlloc, or what tests put in its place
 G_POOL = 20  # threads that run loops of compiled tapes (POOL_*)
+G_CALLED = (
+    21  # opcodes of strips that call kernels by address: words (CALLED_* of scalar_tape/abi.py)
+)
 
 #: places of opcode and first layout in a key of the table of pairs; the second is in the lowest bits
 PAIR_CODE, PAIR_LAYOUT = 48, 24

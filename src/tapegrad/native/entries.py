@@ -121,6 +121,7 @@ ENTRIES: dict[str, dict[str, Entry]] = {
         "push_passive": Entry("id"),
         "mixed_entry": Entry("idididi"),
         "block_entry": Entry("ii"),
+        "called_entry": Entry("ii"),
     },
     "scalar_tape.native_sums": {
         "sums_entry": Entry("i"),

@@ -30,6 +30,7 @@ from .numba_api import (
     note_definitions,
     register_pass,
 )
+from .numpy.library_functions import function_of
 from .types import has_active
 
 __all__ = ["ActiveCompiler"]
@@ -125,6 +126,9 @@ def _named(func_ir: Any, value: Any) -> Any:
 
 def _active_counterpart(value: Any) -> Any:
     """Return the function for active values that takes another's place; None if there is none."""
+    function = function_of(value) if callable(value) else None
+    if function is not None:
+        return function
     if isinstance(value, CPUDispatcher):
         return of_numba(value)
     return creation.CREATION.get(id(value)) if callable(value) else None

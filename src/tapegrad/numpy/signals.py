@@ -53,8 +53,21 @@ def _correlated(x: Any, y: Any, mode: Any) -> Any:
     n = len(y)
     before = {"valid": 0, "same": n // 2, "full": n - 1}[mode]
     behind = 0 if mode == "valid" else n - 1 if mode == "full" else n - before - 1
-    padded = function("pad")(x, (before, behind)) if n > 1 else x
-    return function("matmul")(padded.unfold(0, n, 1), y)
+    inner = function("matmul")(x.unfold(0, n, 1), y)
+    if not before and not behind:
+        return inner
+    # no zeros are put at the ends: zero times NaN would be NaN
+    reverse = function("flip")(y, (0,))
+    left = _full(x[: n - 1], reverse)[n - 1 - before : n - 1]
+    right = _full(x[len(x) - n + 1 :], reverse)[n - 1 : n - 1 + behind]
+    return function("cat")([left, inner, right])
+
+
+def _full(x: Any, y: Any) -> Any:
+    """The sums along antidiagonals of the products of two short sequences."""
+    m, n = len(x), len(y)
+    shifted = function("pad")(x.unsqueeze(1) * y, (0, m)).reshape(-1)[: m * (m + n - 1)]
+    return shifted.reshape(m, m + n - 1).sum(0)
 
 
 # --------------------------------------------------------------------------- interpolation

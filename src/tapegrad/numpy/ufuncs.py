@@ -45,7 +45,7 @@ _SAME = (
     "deg2rad", "maximum", "minimum", "fmax", "fmin", "floor", "ceil", "trunc", "signbit", "copysign",
     "isnan", "isinf", "isfinite", "greater", "greater_equal", "less", "less_equal", "logical_and",
     "logical_or", "logical_xor", "logical_not", "bitwise_and", "bitwise_or", "bitwise_xor", "logaddexp",
-    "logaddexp2", "matmul", "nextafter",
+    "logaddexp2", "matmul", "nextafter", "cbrt",
 )  # fmt: skip
 #: ufuncs of scipy.special that have the names of functions of tapegrad.special
 _SPECIAL = frozenset((
@@ -87,6 +87,13 @@ def _divmod(x: Any, y: Any) -> tuple[Any, Any]:
     return function("floor_divide")(x, y), function("remainder")(x, y)
 
 
+def _modf(x: Any) -> tuple[Any, Any]:
+    """Fractional and whole parts; of an infinity 0 and itself."""
+    x = x if x.dtype.is_inexact else with_dtype(x, float)
+    part = function("where")(function("isinf")(x), 0.0, function("fmod")(x, 1))
+    return part, function("trunc")(x)
+
+
 def _vecdot(x: Any, y: Any) -> Any:
     a, b = promoted("vecdot", x, y)
     return (a.conj() * b).sum(-1, dtype=a.dtype)
@@ -107,6 +114,7 @@ UFUNCS: dict[Any, Callable[..., Any]] = {
     **{getattr(np, name): function(_NAMES.get(name, name)) for name in (*_SAME, *_NAMES)},
     **{getattr(np, name): _of_floats(name) for name in ("fabs", "rint")},
     np.divmod: _divmod,
+    np.modf: _modf,
     np.sign: _sign,
     np.heaviside: _heaviside,
     np.matmul: lambda x, y: function("matmul")(*promoted("matmul", x, y)),

@@ -116,6 +116,7 @@ op(
     domain="positive",
     vjp=lambda ct, x, out: ct / (2 * out),
 )
+op("cbrt", loop=np.cbrt, result="float", torch=None, vjp=lambda ct, x, out: ct / (3 * out * out))
 composed_op(
     "rsqrt", lambda c, x: c(np.reciprocal, c(np.sqrt, x)), result="float", domain="positive",
     of_complex="holomorphic", vjp=lambda ct, x, out: ct * (-0.5 * out * out * out),

@@ -48,6 +48,20 @@ X_WIDTH = 10
 P_SIMPLE, P_MASK_A, P_MASK_B, P_A, P_B = range(5)
 P_WIDTH = 8
 MOST_EXPONENT_DERIVATIVES = 15
+#: statements of a rule
+MOST_RULE = 256
+# opcodes from here on call kernels by address (called_rows.py); there are no others beyond the last
+FIRST_CALLED, MOST_CODES = 1024, 8192
+# what nt.G_CALLED points to: addresses of their rows (K_*), of the rules (T_*), and of `strip_called`
+CALLED_ROWS, CALLED_RULES, CALLED_SWEEP = range(3)
+# such a row: which operands are constants, as bits, then calls: how many, and of each the kernel, its data,
+# the number of its operands, and for each of them an address, or the number of a word of memory
+K_CONSTANTS, K_COUNT, K_CALLS = range(3)
+KC_KERNEL, KC_DATA, KC_COUNT, KC_OPERANDS = range(4)
+KC_WIDTH, MOST_CALLS = 10, 16
+K_WIDTH = 2 + KC_WIDTH * MOST_CALLS
+# words of memory: operands, the result, temporaries; below the lowest address
+K_OUT, K_TEMPORARIES, K_MEMORY = 3, 4, 32
 # a block: several scalar statements of a function that run together (njit_compiler/lowering/block.py). Its
 # description, in words: statements of the strip that it takes, operands, results,
 # scalar statements, and two words of bits that say which operands are passive; then for each operand the
@@ -61,7 +75,7 @@ D_OP_WIDTH = X_WIDTH + 2
 D_STATEMENT, D_NUMBER = 1024, 4096
 MOST_INS, MOST_OUTS, MOST_OPS = 100, 60, 256
 # entries that functions under njit call by address (nt.G_NJIT), and their answer for no memory
-E_SUMS, E_ROOM, E_PASSIVE, E_MIXED, E_BLOCK = range(5)
+E_SUMS, E_ROOM, E_PASSIVE, E_MIXED, E_BLOCK, E_CALLED = range(6)
 E_NO_MEMORY = -2
 # blocks in the process (nt.G_BLOCKS): rows of two words, the code of the reverse pass and the description
 BLOCK_CODE, BLOCK_DESCRIPTION = range(2)

@@ -30,6 +30,7 @@ from ..native.words import (
     stack_words,
 )
 from . import abi as sf
+from .called_kernels import call_kernels, row_of
 
 _MOST = (1 << 31) - 1
 MOST_JOINED = 64
@@ -296,6 +297,12 @@ def block_entry(function, description):  # type: ignore[no-untyped-def]
     row[sf.BLOCK_DESCRIPTION] = description
     row[sf.BLOCK_CODE] = function
     return number
+
+
+def called_entry(code, memory):  # type: ignore[no-untyped-def]
+    """Compute a row by its opcode (called_rows.py) from the operands at the start of memory."""
+    call_kernels(row_of(code), memory)
+    return 0
 
 
 def elements_entry(elements, values, first, count, recorder):  # type: ignore[no-untyped-def]

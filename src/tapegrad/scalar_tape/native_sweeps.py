@@ -9,10 +9,14 @@ from functools import partial
 
 import numpy as np
 
+from ..native import abi as nt
 from ..native.words import (
     Emitted,
+    bits_float,
     call_block,
     free,
+    globals_address,
+    helper,
     memcpy,
     p8,
     p16,
@@ -22,6 +26,8 @@ from ..native.words import (
 )
 from . import abi as sf
 from . import cases
+from .abi import MOST_RULE
+from .called_kernels import compute_called, row_of, sweep_called
 from .kernels import (
     compute_sums,
     keep_seeds,
@@ -31,9 +37,13 @@ from .kernels import (
     sweep_sums,
 )
 
-__all__ = ["strip_exact", "strip_forward", "strip_result", "strip_reverse", "strip_spread"]
+__all__ = [
+    "strip_called", "strip_exact", "strip_forward", "strip_result", "strip_reverse", "strip_spread",
+]  # fmt: skip
 
 MASK = 0xFFFFFFFF
+#: where the statements of a rule are, behind cotangent, result, operands and three constants
+_OF_RULE = 8
 #: opcode, address of operands, number of the statement, addresses of values and table
 run_primal = Emitted(cases.write_primals, "iiiii")
 #: and the statement's cotangent, and the address of all
@@ -52,10 +62,13 @@ def strip_forward(args, dims, strides, data):  # type: ignore[no-untyped-def]
     memcpy(value_address, addresses[0], 8 * head)
     for i in range(head, count):
         code = codes[i - head]
+        words = operand_address + 8 * (i - head)
         if code == sf.CODE_SUMS:
             compute_sums(value_address, table_address, operands[i - head], i)
-            continue
-        run_primal(code, operand_address + 8 * (i - head), i, value_address, table_address)
+        elif code >= sf.FIRST_CALLED:
+            compute_called(code, words, i, value_address, table_address)
+        else:
+            run_primal(code, words, i, value_address, table_address)
 
 
 def strip_reverse(args, dims, strides, data):  # type: ignore[no-untyped-def]
@@ -115,8 +128,13 @@ def strip_reverse(args, dims, strides, data):  # type: ignore[no-untyped-def]
                     to_b = ct_address + (8 * b & ~mask_b) + (to_nowhere & mask_b)
                     pf64(to_b)[0] += partial[row[sf.P_B]] * ct
                 else:
-                    word_address = operand_address + 8 * (i - head)
-                    run_rule(code, word_address, i, value_address, table_address, ct, ct_address)
+                    words = operand_address + 8 * (i - head)
+                    if code >= sf.FIRST_CALLED:
+                        sweep_called(
+                            code, words, i, value_address, table_address, ct, ct_address, 0
+                        )
+                    else:
+                        run_rule(code, words, i, value_address, table_address, ct, ct_address)
             i -= 1
         if touched != 0 or seeds == 0 or no_nan(ct_address, head):
             break
@@ -178,8 +196,11 @@ def strip_exact(args, dims, strides, data):  # type: ignore[no-untyped-def]
                 to_b = ct_address + (8 * b & ~mask_b) + (to_nowhere & mask_b)
                 pf64(to_b)[0] += partial[row[sf.P_B]] * ct + 0.0
             else:
-                word_address = operand_address + 8 * (i - head)
-                run_exact_rule(code, word_address, i, value_address, table_address, ct, ct_address)
+                words = operand_address + 8 * (i - head)
+                if code >= sf.FIRST_CALLED:
+                    sweep_called(code, words, i, value_address, table_address, ct, ct_address, 1)
+                else:
+                    run_exact_rule(code, words, i, value_address, table_address, ct, ct_address)
         i -= 1
     out = pf64(addresses[5])
     if adds == 1:
@@ -187,6 +208,57 @@ def strip_exact(args, dims, strides, data):  # type: ignore[no-untyped-def]
             out[i] += adjoints[i]
     else:
         memcpy(addresses[5], ct_address, 8 * head)
+
+
+@helper
+def place_in_rule(reference, k, numbers, constants):  # type: ignore[no-untyped-def]
+    """The place of a reference of a rule's statement, as its operand `k`, among `numbers`."""
+    if reference == nt.REF_CT:
+        return 0
+    if reference == nt.REF_OUT:
+        return 1
+    if reference < nt.REF_STATEMENT:
+        return 2 + reference - nt.REF_OPERAND
+    if reference < nt.REF_CONSTANT:
+        return _OF_RULE + reference - nt.REF_STATEMENT
+    numbers[4 + k] = pf64(constants)[reference - nt.REF_CONSTANT]
+    return 4 + k
+
+
+def strip_called(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """Run the rule of an opcode that calls kernels: its statements, one after the other."""
+    words, tables = p64(args), p64(p64(p64(globals_address())[nt.G_CALLED])[sf.CALLED_RULES])
+    code, values, table = words[0], words[3], words[4]
+    operands = p64(words[1])[0]
+    masks = p64(row_of(code))[sf.K_CONSTANTS]
+    rule = p64(tables[sf.T_RULES] + 8 * sf.RULE_WIDTH * code)
+    constants = tables[sf.T_CONSTANTS]
+    memory, packed = stack_words(_OF_RULE + MOST_RULE), stack_words(2)
+    numbers, places = pf64(memory), p64(stack_words(2))
+    places[0], places[1] = operands & MASK, operands >> 32
+    numbers[0], numbers[1] = bits_float(words[5]), pf64(values)[words[2]]
+    numbers[2] = pf64(table if masks & 1 else values)[places[0]]
+    numbers[3] = pf64(table if masks & 2 else values)[places[1]]
+    for j in range(rule[sf.RULE_COUNT]):
+        row = p64(tables[sf.T_TEMPLATES] + 8 * sf.X_WIDTH * (rule[sf.RULE_START] + j))
+        a = place_in_rule(row[sf.X_REF], 0, numbers, constants)
+        b, c = 0, 0
+        if row[sf.X_ARITY] > 1:
+            b = place_in_rule(row[sf.X_REF + 1], 1, numbers, constants)
+        if row[sf.X_ARITY] > 2:
+            c = place_in_rule(row[sf.X_REF + 2], 2, numbers, constants)
+        p64(packed)[1] = a | b << 32
+        p64(packed)[0] = row[sf.X_P] | row[sf.X_Q] << 32 if row[sf.X_PARAMETERS] else c
+        if row[sf.X_CODE] >= sf.FIRST_CALLED:
+            compute_called(row[sf.X_CODE], packed + 8, _OF_RULE + j, memory, memory)
+        else:
+            run_primal(row[sf.X_CODE], packed + 8, _OF_RULE + j, memory, memory)
+    adjoints = pf64(words[6])
+    for k in range(2):
+        reference = rule[sf.RULE_RESULT + k]
+        if reference >= 0:
+            part = numbers[place_in_rule(reference, 0, numbers, constants)]
+            adjoints[places[k]] += part + 0.0 if words[7] else part
 
 
 def strip_result(args, dims, strides, data):  # type: ignore[no-untyped-def]

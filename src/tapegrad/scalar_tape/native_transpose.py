@@ -16,7 +16,7 @@ from ..native import abi as nt
 from ..native import words as it
 from ..native.words import globals_address, helper, p16, p32, p64, pf64, stack_words
 from . import abi as sf
-from .abi import MOST_OPS
+from .abi import MOST_OPS, MOST_RULE
 from .native_recorder import pack_word, push, push_constant
 from .native_sums import add_part, transpose_sums
 
@@ -149,7 +149,7 @@ def transpose_block(block, first, numbers, constants, adjoint, tables, recorder)
     count, rows = description[sf.D_OPS], block + 8 * (sf.D_WIDTH + description[sf.D_INS])
     add = p64(tables)[sf.T_ADD]
     forward, cts = p64(stack_words(MOST_OPS)), p64(stack_words(MOST_OPS))
-    x, statements, adjusted = p64(stack_words(4)), p64(stack_words(64)), p64(stack_words(16))
+    x, statements, adjusted = p64(stack_words(4)), p64(stack_words(MOST_RULE)), p64(stack_words(16))
     for j in range(count):
         row = p64(rows + 8 * sf.D_OP_WIDTH * j)
         cts[j] = -1
@@ -238,7 +238,7 @@ def transpose_entry(parts, cts, width, tables, neutral, recorder):  # type: igno
     adjoint = p64(memory)
     for i in range(count):
         adjoint[i] = width + i if bits[i] != sf.UNTOUCHED else -1
-    x, statements, args = p64(stack_words(4)), p64(stack_words(64)), p64(stack_words(4))
+    x, statements, args = p64(stack_words(4)), p64(stack_words(MOST_RULE)), p64(stack_words(4))
     adjusted = p64(stack_words(16))
     answer = 0
     i = count - 1

@@ -23,34 +23,41 @@ import numpy as np
 from ..base.dtypes import bool_
 from ..native import abi as nt
 from ..native.machine_code import keep_for_ever, source_digest
-from ..ops.instruction import instruction
+from ..ops.instruction import Instruction, instruction
 from ..ops.layout import SCALARS
 from ..ops.table import TABLE, Op
 from ..rules.traced_rule import Template, template
 from . import abi as sf
 
 __all__ = [
-    "KINDS", "Code", "Rule", "code_of", "codes", "fingerprint", "is_truth", "rules",
-    "template_words",
+    "KINDS", "Code", "Rule", "code_of", "codes", "codes_of", "fingerprint", "has_code", "is_truth",
+    "rules", "template_words",
 ]  # fmt: skip
 
 KINDS = {1: ("a",), 2: ("ab", "ak", "ka"), 3: ("abc",)}
 
 
 class Code(NamedTuple):
-    """An opcode: a row of the op table, and the kind of each operand (a letter, ``k`` for a constant)."""
+    """An opcode: a row of the op table, and the kind of each operand (a letter, ``k`` for a constant).
+
+    Those that call kernels (called_rows.py) have attributes of their own, as pairs of name and value.
+    """
 
     op: Op
     kinds: str
+    attrs: tuple[tuple[str, Any], ...] = ()
 
 
 def is_truth(entry: Op) -> bool:
-    """Return True if a row's result is a truth value (bits are combined in rules only)."""
+    """Return True if a row's result is a truth value (rules combine them; bits of whole numbers, nobody)."""
     return entry.result in ("bool", "bits")
 
 
 # --------------------------------------------------------------------------- opcodes
-def trace(entry: Op) -> Template | None:
+_OF_TRUTHS = (np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert)
+
+
+def trace(entry: Op, attrs: tuple[tuple[str, Any], ...] = ()) -> Template | None:
     """A row's rule on scalars; None where there is none, or it is constant."""
     if entry.name == "where":
         layouts = (SCALARS[bool_.code], *SCALARS[:1], *SCALARS[:1])
@@ -58,7 +65,9 @@ def trace(entry: Op) -> Template | None:
         layouts = SCALARS[:1] * entry.arity
     if entry.vjp is None:
         return None
-    return template(instruction(entry, layouts, **dict.fromkeys(entry.parameters, 0)))
+    return template(
+        instruction(entry, layouts, **(dict(attrs) or dict.fromkeys(entry.parameters, 0)))
+    )
 
 
 @cache
@@ -66,7 +75,7 @@ def codes() -> tuple[Code | None, ...]:
     """All opcodes; the first four are no row's."""
     rows = [
         entry for entry in TABLE.values()
-        if (entry.loop is not None and entry.result != "bits") or entry.scalar
+        if entry.loop in _OF_TRUTHS or (entry.loop and entry.result != "bits") or entry.scalar
     ]  # fmt: skip
     known = {entry.name for entry in rows}
     for entry in rows:  # grows
@@ -95,6 +104,11 @@ def code_of(name: str, kinds: str) -> int:
     return _numbers()[name, kinds]
 
 
+def has_code(entry: Op) -> bool:
+    """Return True for a row that has opcodes of its own."""
+    return entry.arity in KINDS and (entry.name, KINDS[entry.arity][0]) in _numbers()
+
+
 @cache
 def fingerprint() -> str:
     """Return a digest of all that recording code depends on: opcodes, primals, rules, native code."""
@@ -106,7 +120,7 @@ class Rule:
     """The rule of an opcode: its statements, and the slot of each active operand's part."""
 
     def __init__(self, code: Code) -> None:
-        traced = trace(code.op)
+        traced = trace(code.op, code.attrs)
         self.code, self.traced = code, traced
         active = [i for i, kind in enumerate(code.kinds) if kind != "k"]
         self.results: dict[int, int] = {}
@@ -115,6 +129,12 @@ class Rule:
                 result = traced.results[i]
                 if result is not None:
                     self.results[i] = result
+        self.keep(active)
+
+    def keep(self, operands: Sequence[int]) -> None:
+        """Leave out what cotangents of other operands need."""
+        traced = self.traced
+        self.results = {i: slot for i, slot in self.results.items() if i in operands}
         wanted = {} if traced is None else {
             s.slot: s for result in self.results.values() for s in traced.part(result).statements
         }  # fmt: skip
@@ -211,39 +231,88 @@ class Rule:
 
 # --------------------------------------------------------------------------- rules as data
 def template_words(
-    entry: Op, references: Sequence[int], parameters: int = 0, values: Sequence[int] = ()
+    numbers: Sequence[int],
+    references: Sequence[int],
+    parameters: int = 0,
+    values: Sequence[int] = (),
 ) -> list[int]:
-    """The words of a template's statement (`X_*`)."""
-    numbers = [code_of(entry.name, kinds) for kinds in KINDS[entry.arity]]
+    """The words of a template's statement (`X_*`), of a row's opcodes."""
     return [
-        entry.arity, parameters, *[*values, 0, 0][:2], *[*numbers, 0, 0][:3],
+        len(references), parameters, *[*values, 0, 0][:2], *[*numbers, 0, 0][:3],
         *[*references, 0, 0][:3],
     ]  # fmt: skip
 
 
+def codes_of(entry: Op) -> list[int]:
+    """Return the opcodes of a row, one for the kinds of operands (`KINDS`)."""
+    return [code_of(entry.name, kinds) for kinds in KINDS[entry.arity]]
+
+
+def _numbers_of(step: Instruction) -> list[int]:
+    return codes_of(step.op)
+
+
+class _Rules:
+    """The rules of opcodes as data; more may come, so their memory is that of all that there may be.
+
+    Attributes
+    ----------
+    words : numpy.ndarray
+        What native_transpose.py reads (`T_*`): addresses of rules, and opcodes.
+    """
+
+    def __init__(self) -> None:
+        self._rows = np.zeros((sf.MOST_CODES, sf.RULE_WIDTH), np.int64)
+        self._rows[:, sf.RULE_RESULT : sf.RULE_RESULT + 3] = -1
+        self._statements = np.zeros((8 * sf.MOST_CODES, sf.X_WIDTH), np.int64)
+        self._constants = np.zeros(8 * sf.MOST_CODES)
+        self._counts = [0, 0]
+        tables = self._rows, self._statements, self._constants
+        keep_for_ever(tables)
+        opcodes = code_of("add", "ab"), code_of("clone", "a"), code_of("mul", "ab")
+        self.words = np.array([*(table.ctypes.data for table in tables), *opcodes], np.int64)
+        for number, code in enumerate(codes()):
+            if code is not None:
+                self.add(number, Rule(code), _numbers_of)
+
+    def add(self, number: int, rule: Rule, numbers_of: Callable[[Instruction], list[int]]) -> None:
+        """Write the rule of an opcode; `numbers_of` gives the opcodes of its statements' instructions.
+
+        Raises
+        ------
+        MemoryError
+            If there are too many.
+        """
+        statements: list[list[int]] = []
+        constants: list[float] = []
+        row = np.array(self._rows[number])
+        first, first_constant = self._counts
+        _write_rule(row, rule, statements, constants, self._counts, numbers_of)
+        if first + len(statements) > len(self._statements) or first_constant + len(constants) > len(
+            self._constants
+        ):
+            raise MemoryError("there are too many functions with rules of their own")
+        if statements:
+            self._statements[first : first + len(statements)] = statements
+        self._constants[first_constant : first_constant + len(constants)] = constants
+        self._rows[number] = row
+        self._counts = [first + len(statements), first_constant + len(constants)]
+
+
 @cache
-def rules() -> np.ndarray:
-    """The words that native_transpose.py reads (`T_*`): addresses of rules, and opcodes."""
-    rows = np.zeros((len(codes()), sf.RULE_WIDTH), np.int64)
-    rows[:, sf.RULE_RESULT : sf.RULE_RESULT + 3] = -1
-    statements: list[list[int]] = []
-    constants: list[float] = []
-    for number, code in enumerate(codes()):
-        if code is not None:
-            _write_rule(rows[number], code, statements, constants)
-    tables = [rows, np.array(statements, np.int64), np.array(constants)]
-    keep_for_ever(tables)
-    opcodes = code_of("add", "ab"), code_of("clone", "a"), code_of("mul", "ab")
-    return np.array([*(table.ctypes.data for table in tables), *opcodes], np.int64)
+def rules() -> _Rules:
+    """Return the rules of all opcodes."""
+    return _Rules()
 
 
 def _write_rule(
-    row: np.ndarray, code: Code, statements: list[list[int]], constants: list[float]
-) -> None:
+    row: np.ndarray, rule: Rule, statements: list[list[int]], constants: list[float],
+    counts: Sequence[int], numbers_of: Callable[[Instruction], list[int]],
+) -> None:  # fmt: skip
     """Write an opcode's rule (`RULE_*`); its statements and constants are appended to the lists."""
-    rule = Rule(code)
-    relative = bool(code.op.parameters)
-    row[sf.RULE_START] = len(statements)
+    code = rule.code
+    relative = bool(code.op.parameters) and not code.attrs
+    row[sf.RULE_START] = counts[0]
     row[sf.RULE_EXTRA] = relative or len(code.kinds) == 3
     row[sf.RULE_CONSTANTS] = sum(1 << i for i, kind in enumerate(code.kinds) if kind == "k")
     if rule.traced is None:
@@ -252,7 +321,7 @@ def _write_rule(
 
     def constant(slot: int) -> int:
         constants.append(float(traced.constants[slot]))
-        return nt.REF_CONSTANT + len(constants) - 1
+        return nt.REF_CONSTANT + counts[1] + len(constants) - 1
 
     references = traced.bind(
         traced.leaves, nt.REF_CT, nt.REF_OUT, lambda i: nt.REF_OPERAND + i, constant
@@ -265,7 +334,7 @@ def _write_rule(
         values = [step.attrs[name] for name in step.op.parameters]
         parameters = (2 if relative else 1) if values else 0
         operands = [references[rule.resolved(a)] for a in s.args]
-        statements.append(template_words(step.op, operands, parameters, values))
+        statements.append(template_words(numbers_of(step), operands, parameters, values))
         references[s.slot] = nt.REF_STATEMENT + count
         count += 1
     row[sf.RULE_COUNT] = count

@@ -263,7 +263,7 @@ def transposed(tape: Tape, strip: int, ct: int) -> list[tuple[int, int]]:
     with Recorder(tape, 2 * values.size) as recorder:
         first = _transpose(
             address_of(addresses), int(tape.address[ct]), values.size,
-            address_of(strip_code.rules()), neutral, recorder.pointer,
+            address_of(strip_code.rules().words), neutral, recorder.pointer,
         )  # fmt: skip
         if first == -2:
             raise UnsupportedError(

@@ -15,7 +15,7 @@ from . import abi as sf
 from . import native_sweeps, rows
 from .opcodes import Rule, codes
 
-__all__: list[str] = []
+__all__ = ["opcode_tables"]
 
 
 def native_units() -> list[machine_code.Unit]:
@@ -35,31 +35,40 @@ def _kernel(name: str) -> int:
     return machine_code.load(_unit(name))["kernel"]
 
 
-@cache
-def _active_operands() -> int:
-    """Address of a byte an opcode: a bit for each operand that is not a constant."""
-    masks = np.zeros(len(codes()), np.uint8)
-    for number, code in enumerate(codes()):
-        if code is not None:
-            masks[number] = sum(1 << i for i, kind in enumerate(code.kinds) if kind != "k")
-    machine_code.keep_for_ever(masks)
-    return masks.ctypes.data
+class _OpcodeTables:
+    """Tables of opcodes that sweeps read; more may come (called_rows.py), so there is memory for all.
 
+    Attributes
+    ----------
+    active : numpy.ndarray
+        A byte each: a bit for each operand that is not a constant.
+    simple : numpy.ndarray
+        A row each (`P_*`).
+    """
 
-@cache
-def _simple() -> int:
-    """Address of a row an opcode (`P_*`)."""
-    table = np.zeros((len(codes()), sf.P_WIDTH), np.int64)
-    for number, code in enumerate(codes()):
-        partials = None if code is None else Rule(code).partials()
-        if code is not None and partials is not None:
-            row = table[number]
-            row[sf.P_SIMPLE] = 1
-            kinds = code.kinds.ljust(2, "k")
-            row[sf.P_MASK_A], row[sf.P_MASK_B] = [-int(kind == "k") for kind in kinds]
+    def __init__(self) -> None:
+        self.active = np.zeros(sf.MOST_CODES, np.uint8)
+        self.simple = np.zeros((sf.MOST_CODES, sf.P_WIDTH), np.int64)
+        machine_code.keep_for_ever((self.active, self.simple))
+        for number, code in enumerate(codes()):
+            if code is not None:
+                self.add(number, Rule(code))
+
+    def add(self, number: int, rule: Rule) -> None:
+        """Write what there is of an opcode."""
+        kinds, partials = rule.code.kinds, rule.partials()
+        self.active[number] = sum(1 << i for i, kind in enumerate(kinds) if kind != "k")
+        if partials is not None:
+            row = self.simple[number]
+            row[sf.P_MASK_A], row[sf.P_MASK_B] = [-int(k == "k") for k in kinds.ljust(2, "k")]
             row[sf.P_A], row[sf.P_B] = partials
-    machine_code.keep_for_ever(table)
-    return table.ctypes.data
+            row[sf.P_SIMPLE] = 1
+
+
+@cache
+def opcode_tables() -> _OpcodeTables:
+    """Return the tables of all opcodes."""
+    return _OpcodeTables()
 
 
 #: blocks of this process, by number
@@ -72,8 +81,8 @@ def _blocks() -> int:
     return _BLOCKS.ctypes.data
 
 
-rows.KERNELS["active_operands"] = _active_operands
+rows.KERNELS["active_operands"] = lambda: opcode_tables().active.ctypes.data
 rows.KERNELS["blocks"] = _blocks
-rows.KERNELS["simple"] = _simple
-for _name in ("forward", "reverse", "exact", "result", "spread"):
+rows.KERNELS["simple"] = lambda: opcode_tables().simple.ctypes.data
+for _name in ("called", "forward", "reverse", "exact", "result", "spread"):
     rows.KERNELS[_name] = partial(_kernel, _name)

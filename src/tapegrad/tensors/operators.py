@@ -19,7 +19,7 @@ from ..native import handle_type as handle
 from ..ops.table import TABLE, Op
 from ..tape import recording as record
 
-__all__ = ["FUNCTIONS", "METHODS", "MODULES", "make_base", "native_function"]
+__all__ = ["FUNCTIONS", "METHODS", "MODULES", "ROWS", "make_base", "native_function"]
 
 _OPERATORS = {
     "add": "add", "subtract": "sub", "multiply": "mul", "true_divide": "div",
@@ -36,6 +36,8 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {}
 METHODS: dict[str, Callable[..., Any]] = {}
 #: functions that stand in a module of their own (`Op.module`), by module and name
 MODULES: dict[str, dict[str, Callable[..., Any]]] = {"special": {}}
+#: the row of each of those functions that computes elements
+ROWS: dict[Callable[..., Any], Op] = {}
 
 
 def _slow_call(entry: Op) -> Callable[..., Any]:
@@ -116,9 +118,12 @@ def make_base() -> type:
         if entry.module:
             short = name.removeprefix(f"{entry.module}_")
             text = HELP.get(f"op {entry.module}.{short}", "")
-            MODULES[entry.module][short] = handle.builtin(short, address[functions[name]], text)
+            function = handle.builtin(short, address[functions[name]], text)
+            MODULES[entry.module][short], ROWS[function] = function, entry
             continue
-        FUNCTIONS[name] = handle.builtin(name, address[functions[name]], text)
+        function = FUNCTIONS[name] = handle.builtin(name, address[functions[name]], text)
+        if entry.is_elementwise:
+            ROWS[function] = entry
         METHODS[name] = handle.as_method(handle.builtin(name, address[methods[name]], method_text))
         FUNCTIONS.update(dict.fromkeys(entry.aliases, FUNCTIONS[name]))
         METHODS.update(dict.fromkeys(entry.aliases, METHODS[name]))
@@ -142,4 +147,6 @@ def native_function(entry: Op, call: Callable[..., Any], text: str) -> Callable[
     thunks = handle.Thunks()
     thunk = thunks.add("fastcall", 4, entry.code, used=3, drop_first=True)
     handle.register_slow(entry.code, call)
-    return cast(Callable[..., Any], handle.builtin(entry.name, thunks.compile()[thunk], text))
+    function = cast(Callable[..., Any], handle.builtin(entry.name, thunks.compile()[thunk], text))
+    ROWS[function] = entry
+    return function

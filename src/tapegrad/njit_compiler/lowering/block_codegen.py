@@ -19,7 +19,7 @@ from numba import types
 from ...ops import emitter
 from ...ops.table import TABLE
 from ...scalar_tape import abi as sf
-from ...scalar_tape.opcodes import code_of, template_words
+from ...scalar_tape.opcodes import code_of, codes_of, template_words
 from ..numba_api import cgutils
 from . import emit
 from .emit import Scalar, active_scalar
@@ -162,7 +162,7 @@ def _description(block: ScalarBlock) -> list[int]:
     rows: list[int] = []
     place = {j: i for i, j in enumerate(block.outs)}
     for j, s in enumerate(block.statements):
-        rows += template_words(TABLE[s.name], [reference(x) for x in s.operands])
+        rows += template_words(codes_of(TABLE[s.name]), [reference(x) for x in s.operands])
         rows += [code_of(s.name, block.code(s).kinds), place.get(j, -1)]
     passive = [0, 0]
     for i, active in enumerate(block.active):

@@ -51,13 +51,10 @@ def call_native(
 
 #: addresses of functions that are compiled once for all (scalar_tape/native_recorder.py,
 #: scalar_tape/native_sums.py), in the order of `E_*`
-_ENTRIES = np.array(
-    [
-        machine_code.entry(name)
-        for name in ("sums_entry", "room_entry", "push_passive", "mixed_entry", "block_entry")
-    ],
-    np.int64,
-)
+_ENTRY_NAMES = (
+    "sums_entry", "room_entry", "push_passive", "mixed_entry", "block_entry", "called_entry",
+)  # fmt: skip
+_ENTRIES = np.array([machine_code.entry(name) for name in _ENTRY_NAMES], np.int64)
 machine_code.keep_for_ever(_ENTRIES)
 nt.GLOBALS[nt.G_NJIT] = _ENTRIES.ctypes.data
 

@@ -12,14 +12,14 @@ import numpy as np
 from numba import types
 from numba.extending import lower_builtin, register_jitable
 
-from ...ops.table import TABLE
+from ...ops.table import TABLE, Op
 from ...scalar_tape import opcodes as strip_code
 from ..lowering import scalars
 from ..numba_api import AbstractTemplate, infer_global, signature
 from ..types import NUMBERS, ActiveArray, ActiveScalar, is_active, numbers_of, refuse_threads
 from .arrays import broadcast, common_shape, empty, overload
 
-__all__: list[str] = []
+__all__ = ["define_elementwise"]
 
 
 def _is_array(kind: Any) -> bool:
@@ -77,30 +77,35 @@ def _truths(shape):  # type: ignore[no-untyped-def]
     return np.empty(shape, np.bool_)
 
 
-def _define_elementwise(name: str, function: Any) -> None:
-    """Let a function or operator take arrays, some of them active.
+@register_jitable
+def _numbers(shape):  # type: ignore[no-untyped-def]
+    return np.empty(shape, np.float64)
+
+
+def define_elementwise(entry: Op, function: Any, *, plain: bool = False) -> Any:
+    """Let a function or operator take arrays, some of them active, or `plain` ones; its typing rule.
 
     numba makes loops of array expressions by itself, once their types are known.
     """
-    entry = TABLE[name]
     truth = strip_code.is_truth(entry)
-    make = _truths if truth else empty
+    make = _truths if truth else _numbers if plain else empty
 
     class Typing(AbstractTemplate):  # type: ignore[misc]
         def generic(self, args: Any, kws: Any) -> Any:
             if kws or len(args) != entry.arity or not any(map(_is_array, args)):
                 return None
             kinds = types.Array, *NUMBERS
-            if not any(map(is_active, args)) or not all(isinstance(a, kinds) for a in args):
+            if any(map(is_active, args)) == plain or not all(isinstance(a, kinds) for a in args):
                 return None
-            refuse_threads()
             ndim = _shape_of(args)
+            if plain:
+                return signature(types.Array(types.float64, ndim, "C"), *args)
+            refuse_threads()
             result = types.Array(types.boolean, ndim, "C") if truth else ActiveArray(ndim, "C")
             return signature(result, *args)
 
     Typing.key = function
-    Typing.__name__ = f"ActiveArray_{name}"
-    infer_global(function)(Typing)
+    Typing.__name__ = f"ActiveArray_{entry.name}"
 
     def lower_with(run: Any) -> Any:
         def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -109,15 +114,21 @@ def _define_elementwise(name: str, function: Any) -> None:
         return lower
 
     if entry.arity == 1:
-        lower_builtin(function, ActiveArray)(lower_with(_over_one(function, make)))
-        return
+        lower_builtin(function, types.Array if plain else ActiveArray)(
+            lower_with(_over_one(function, make))
+        )
+        return Typing
     both, left, right = (over(function, make) for over in (_over_two, _over_left, _over_right))
     kinds = ActiveArray, types.Array
-    for x, y in ((ActiveArray, ActiveArray), kinds, kinds[::-1]):
+    pairs = (
+        [(types.Array, types.Array)] if plain else [(ActiveArray, ActiveArray), kinds, kinds[::-1]]
+    )
+    for x, y in pairs:
         lower_builtin(function, x, y)(lower_with(both))
-    for array, scalar in _PAIRS:
+    for array, scalar in [(types.Array, k) for k in NUMBERS] if plain else _PAIRS:
         lower_builtin(function, array, scalar)(lower_with(left))
         lower_builtin(function, scalar, array)(lower_with(right))
+    return Typing
 
 
 _PAIRS = [
@@ -171,9 +182,9 @@ for _key, _stands_for in scalars.IN_PLACE.items():
 for _name, _keys in scalars.OPERATORS.items():
     for _key in _keys:
         if _key is not pow and _key not in scalars.IN_PLACE.values():
-            _define_elementwise(_name, _key)
+            infer_global(_key)(define_elementwise(TABLE[_name], _key))
 for _key, _name in scalars.NUMPY_FUNCTIONS.items():
-    _define_elementwise(_name, _key)
+    infer_global(_key)(define_elementwise(TABLE[_name], _key))
 
 
 @overload(operator.pos)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.linalg import _umath_linalg as lapack
 
+from ...base.dtypes import real_of
 from ...base.errors import LinAlgError
 from ...native.ufunc_loops import native_kernel, native_kernel_address, typed_helpers, ufunc_loop
 from ...native.words import KINDS, SIZE, element, helper, libm_log, p64
@@ -84,14 +85,33 @@ def invert(args, dims, strides, data):  # type: ignore[no-untyped-def]
     return 0
 
 
+def negligible(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """Fail for complex matrices that are singular but for rounding: matrices, inverses (contiguous)."""
+    n, s = p64(dims)[1], p64(strides)
+    for batch in range(p64(dims)[0]):
+        source, inverse = p64(args)[0] + batch * s[0], element(p64(args)[1] + batch * s[1])
+        size, other = 0.0, 0.0
+        for i in range(n):
+            for j in range(n):
+                x, k = element(source + i * s[2] + j * s[3]), 2 * (i * n + j)
+                size = max(size, abs(float(x[0])) + abs(float(x[1])))
+                other = max(other, abs(float(inverse[k])) + abs(float(inverse[k + 1])))
+        if size * other > 1.0 / NEGLIGIBLE:
+            return batch + 1
+    return 0
+
+
 def lower_inverse(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
     """Invert the matrices of a batch; quietly (1) or not (0), as for `linalg_solve`, or strictly (2)."""
     (x,) = layouts
     n, batch, out = x.shape[-1], tuple(x.shape[:-2]), contiguous(x.dtype, x.shape)
     if x.dtype.is_complex:
         matrices = operand_matrices(0, x, batch, (0, 0)), result_matrices(1, out, (0, 0))
-        step = loop_step(lapack.inv, batch, (n,), matrices, quiet=attrs["quiet"] == 1)
-        return Lowered((out,), (step,) if out.size else ())
+        steps = [loop_step(lapack.inv, batch, (n,), matrices, quiet=attrs["quiet"] == 1)]
+        if attrs["quiet"] == 2:
+            kernel = native_kernel_address("negligible", real_of(x.dtype)), 0
+            steps.append(kernel_step(kernel, batch, (n,), matrices, checked=True))
+        return Lowered((out,), tuple(steps) if out.size else ())
     data = POOL.put((*ufunc_loop(np.matmul, (x.dtype,) * 3), int(attrs["quiet"])))
     operands = (
         operand_matrices(0, x, batch, (0, 0)), result_matrices(1, out, (0, 0)), memory(0, batch, x.dtype),
@@ -317,6 +337,9 @@ for _kind in ("f64", "f32"):
     native_kernel(sign_and_logarithm, f"slogdet_{_kind}", parity=parity, **KINDS[_kind])
     native_kernel(cofactor_matrix, f"cofactors_{_kind}", **_helpers)
     native_kernel(invert, f"invert_{_kind}", checked=True, **_helpers)
+    native_kernel(
+        negligible, f"negligible_{_kind}", checked=True, NEGLIGIBLE=NEGLIGIBLE, **KINDS[_kind]
+    )
 op(
     "linalg_det", arity=3, shown=1, torch="linalg.det", grad_fn="LinalgDetBackward0", vjp=det_vjp,
     lower=lambda entry, layouts, attrs: _factored(entry, layouts, "determinant", 1, 1),
