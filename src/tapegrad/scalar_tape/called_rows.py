@@ -144,8 +144,8 @@ def _registered(step: Instruction) -> int:
 
 def _unsupported(step: Instruction, needed: Instruction) -> UnsupportedError:
     return UnsupportedError(
-        f"{step.op.label}: its derivative uses {needed.op.label}, which functions under tg.njit do not record; "
-        "use it on the Tensors outside"
+        f"{step.op.label}: its derivative uses {needed.op.label}, which functions under tg.njit do not "
+        "record; use it on the Tensors outside"
     )
 
 
