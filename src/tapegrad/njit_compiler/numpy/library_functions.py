@@ -1,8 +1,8 @@
 """tapegrad's own elementwise functions, SciPy's ufuncs and ops of users, on numbers and arrays.
 
 ``tg.special.j0(x)``, ``scipy.special.j0(x)`` and what `register_op` returns stand for rows of the op table.
-numba asks for the type of such a function when it meets one; there is a typing rule and a lowering from then on.
-Rows that have opcodes are written in line; others call kernels (scalar_tape/called_rows.py).
+numba asks for the type of such a function when it meets one; from then on there are a typing rule and
+a lowering. Rows that have opcodes are written in line; others call kernels (scalar_tape/called_rows.py).
 """
 
 from __future__ import annotations
