@@ -5,6 +5,7 @@ import pytest
 
 import limits
 import programs
+import tapegrad as tg
 from racing import Aim, Race, contenders
 
 rng = np.random.default_rng(20260101)
@@ -70,3 +71,36 @@ def test_small_ops(compete, race, name):
 @pytest.mark.parametrize("race", RANDOM, ids=["1", "2", "3"])
 def test_random_program(compete, race, name):
     compete(race, name)
+
+
+def numpy_functions() -> Race:
+    """Values only: what the way through NumPy costs is the same with a gradient."""
+
+    def through(sin, total):
+        def start():
+            x = tg.tensor(rng.uniform(-1, 1, 3), requires_grad=True)
+
+            def run():
+                results = [x]
+                for _ in range(500):
+                    results = [sin(x), total(x)]
+                return [np.array(r.tolist()) * 0 for r in results]
+
+            return run
+
+        return start
+
+    return Race(
+        "1,000 calls of NumPy's functions on a Tensor",
+        {"tapegrad": through(np.sin, np.sum), "method": through(tg.Tensor.sin, tg.Tensor.sum)},
+        work=1000,
+        aims=[Aim("at most 0.5 us a call more than a method (0.1 us)", 0.6e-3)],
+    )
+
+
+NUMPY = numpy_functions()
+
+
+@pytest.mark.parametrize("name", ["tapegrad", "method"])
+def test_numpy_functions(compete, name):
+    compete(NUMPY, name)

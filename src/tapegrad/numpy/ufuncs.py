@@ -16,6 +16,7 @@ import numpy as np
 from .. import special
 from ..ops.table import TABLE
 from ..tape import recording as record
+from ..tensors.tensor import Tensor
 from .operands import (
     arrays_of,
     as_operand,
@@ -94,6 +95,12 @@ def _modf(x: Any) -> tuple[Any, Any]:
     return part, function("trunc")(x)
 
 
+def _matmul(x: Any, y: Any) -> Any:
+    if type(x) is type(y) is Tensor and x.dtype is y.dtype:
+        return function("matmul")(x, y)
+    return function("matmul")(*promoted("matmul", x, y))
+
+
 def _vecdot(x: Any, y: Any) -> Any:
     a, b = promoted("vecdot", x, y)
     return (a.conj() * b).sum(-1, dtype=a.dtype)
@@ -117,7 +124,7 @@ UFUNCS: dict[Any, Callable[..., Any]] = {
     np.modf: _modf,
     np.sign: _sign,
     np.heaviside: _heaviside,
-    np.matmul: lambda x, y: function("matmul")(*promoted("matmul", x, y)),
+    np.matmul: _matmul,
     np.conjugate: function("conj"),
     np.vecdot: _vecdot,
     np.matvec: _matvec,
