@@ -24,7 +24,7 @@ from tapegrad.base.dtypes import float64
 from tapegrad.functions import registry
 from tapegrad.functions.help_texts import HELP, SEPARATOR
 from tapegrad.ops.table import TABLE, Op
-from tapegrad.tensors import operators
+from tapegrad.tensors import operators, plain_calls
 from tapegrad.tensors.autograd_methods import AutogradMethods
 
 #: definitions of the variables of examples
@@ -466,8 +466,12 @@ def texts() -> Iterator[tuple[str, str]]:
         if method:
             registered.update(registry.PROPERTIES)
             registered.update(
-                {n: v for kind in (tg.Tensor, AutogradMethods) for n, v in vars(kind).items()}
-            )
+                {
+                    n: v for kind in (tg.Tensor, AutogradMethods) for n, v in vars(kind).items()
+                    if n not in plain_calls.NAMES
+                }
+            )  # fmt: skip
+        functions_of_rows = {e.function for e in TABLE.values()}
         rows_by_name = {n: e for e in TABLE.values() for n in (e.function or e.name, *e.aliases)}
         for name in sorted({*rows, *registered}):
             value = (
@@ -476,7 +480,9 @@ def texts() -> Iterator[tuple[str, str]]:
             if name.startswith("_") or value is None:
                 continue
             key = f"Tensor.{name}" if method else name
-            entry = rows_by_name[name] if name in rows else None
+            entry = rows_by_name.get(name) if name in rows else None
+            if name in plain_calls.NAMES and name not in functions_of_rows:
+                entry = None  # recorded natively once it was called, but written in Python
             if entry is not None and (entry.function or entry.name) != name:
                 continue  # another name of the same builtin
             if entry is not None:

@@ -40,9 +40,9 @@ G_BLOCK_COUNT = 17
 G_NJIT = 18  # addresses of entries that functions under njit call (E_* of scalar_tape/abi.py)
 G_ALLOC = 19  # what allocates handles: PyType_GenericAlloc, or what tests put in its place
 G_POOL = 20  # threads that run loops of compiled tapes (POOL_*)
-G_CALLED = (
-    21  # opcodes of strips that call kernels by address: words (CALLED_* of scalar_tape/abi.py)
-)
+G_CALLED = 21  # opcodes of strips that call kernels: words (CALLED_* of scalar_tape/abi.py)
+G_TRUE, G_FALSE = 22, 23
+G_OPTION_NAMES = 24  # names of options of plain calls: addresses of strings
 
 #: places of opcode and first layout in a key of the table of pairs; the second is in the lowest bits
 PAIR_CODE, PAIR_LAYOUT = 48, 24
@@ -164,6 +164,9 @@ REF_STATEMENT, REF_CONSTANT = 64, 1024
 OP_ZEROS, OP_REGION, OP_ACCUMULATE = 20000, 20001, 20002
 # and what slicing does: a layout's first length and stride; the view of a layout and a length
 OP_FIRST, OP_SLICE = 20003, 20004
+# from here on functions of one Tensor, with options (runtime/plain_calls.py) in the place of a second layout
+OP_PLAIN, PLAIN_CODES = 21000, 48
+MOST_OPTIONS, LEAST_OPTION, LARGEST_OPTION, OPTION_NAMES = 3, -20, 39, 7
 
 # columns of a step
 P_KERNEL, P_DATA, P_KIND, P_NOPS = range(4)

@@ -53,6 +53,9 @@ ENTRIES: dict[str, dict[str, Entry]] = {
         "fastcall": Entry("iiii"),
         "dealloc": Entry("i", result="void"),
     },
+    "native.runtime.plain_calls": {
+        "plain_call": Entry("iiii"),
+    },
     "native.runtime.appending": {
         "status_entry": Entry("i", call=HELD, address=0),
         "slot_entry": Entry("ii", call=HELD, address=1),

@@ -217,6 +217,7 @@ nt.GLOBALS[nt.G_FLOAT] = id(float)
 nt.GLOBALS[nt.G_LONG] = id(int)
 nt.GLOBALS[nt.G_SLICE] = id(slice)
 nt.GLOBALS[nt.G_NONE] = id(None)
+nt.GLOBALS[nt.G_TRUE], nt.GLOBALS[nt.G_FALSE] = id(True), id(False)
 nt.GLOBALS[nt.G_ALLOC] = (
     ctypes.cast(ctypes.pythonapi.PyType_GenericAlloc, ctypes.c_void_p).value or 0
 )

@@ -46,7 +46,8 @@ class _Pairs:
         kept = layouts[a] != 0
         # What the words behind the opcode are: see `remember_pair`.
         plain = code != nt.OP_FIRST
-        kept &= np.where(code == nt.OP_SLICE, 1, layouts[np.where(code == nt.OP_SLICE, 0, b)]) != 0
+        no_layout = (code == nt.OP_SLICE) | (code >= nt.OP_PLAIN)
+        kept &= np.where(no_layout, 1, layouts[np.where(no_layout, 0, b)]) != 0
         kept[plain] &= instructions[number[plain]] != 0
         zeros = code == nt.OP_ZEROS
         kept[zeros] &= instructions[other[zeros]] != 0

@@ -26,8 +26,8 @@ __all__ = ["LAST_CODE", "MOST_OPERANDS", "Core", "core_of", "registered_op", "re
 MOST_OPERANDS = nt.MAX_OPERANDS - 1
 #: inputs that a node of a chain has room for
 _CHAINED = 4
-#: behind it native recording has codes of its own
-LAST_CODE = nt.ENTER_CODE - nt.NUMBER_PROTOCOL - 1
+#: behind it native recording, and functions of one Tensor (tensors/plain_calls.py), have codes of their own
+LAST_CODE = nt.ENTER_CODE - nt.NUMBER_PROTOCOL - 1 - nt.PLAIN_CODES
 _DIM = re.compile(r"[A-Za-z_]\w*|\d+")
 
 

@@ -18,6 +18,7 @@ from ..native import abi as nt
 from ..native import handle_type as handle
 from ..ops.table import TABLE, Op
 from ..tape import recording as record
+from . import plain_calls
 
 __all__ = ["FUNCTIONS", "METHODS", "MODULES", "ROWS", "make_base", "native_function"]
 
@@ -95,15 +96,33 @@ def make_base() -> type:
         for entry in TABLE.values()
         if entry.function or (entry.is_elementwise and entry.arity in (1, 2) and not entry.private)
     }
+    codes = {name: entry.code for name, entry in rows.items()}
+    codes.update({name: plain_calls.code_of(name) for name in plain_calls.NAMES})
     functions, methods = (
         {
-            name: thunks.add("fastcall", 4, entry.code + behind, used=3, drop_first=True)
-            for name, entry in rows.items()
+            name: thunks.add(
+                "plain_call" if name in plain_calls.NAMES else "fastcall",
+                4, code + behind, used=3, drop_first=True,
+            )
+            for name, code in codes.items()
         }
         for behind in (0, nt.METHOD_CALL)
-    )
+    )  # fmt: skip
     address = thunks.compile()
+    for name in plain_calls.NAMES:
+        if name in registry.FUNCTIONS:
+            call = registry.FUNCTIONS[name]
+            handle.register_slow(codes[name], plain_calls.noting(name, call))
+            text = plain_calls.help_text(name, call, name)
+            FUNCTIONS[name] = handle.builtin(name, address[functions[name]], text)
+        if name in registry.METHODS:
+            call = registry.METHODS[name]
+            handle.register_slow(codes[name] + nt.METHOD_CALL, plain_calls.noting(name, call))
+            text = plain_calls.help_text(name, call, f"Tensor.{name}")
+            METHODS[name] = handle.as_method(handle.builtin(name, address[methods[name]], text))
     for name, entry in rows.items():
+        if name in plain_calls.NAMES:
+            continue
         if name in registry.FUNCTIONS:
             call = registry.FUNCTIONS[name]
             method = registry.METHODS.get(name, call)
