@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..base.dtypes import dtype, float64
+from ..base.dtypes import dtype, float32, float64
 from ..base.errors import NOT_INITIALISED, TapeError
 from ..base.fast_paths import REFUSED
 from ..native import abi as nt
@@ -48,7 +48,9 @@ EXISTING: dict[int, weakref.ref[Tape]] = {}
 machine_code.keep_for_ever(EXISTING)
 
 #: the bits of a float
-_DOUBLE, _BITS = struct.Struct("d"), struct.Struct("q")
+_SINGLE, _DOUBLE, _BITS = struct.Struct("f"), struct.Struct("d"), struct.Struct("q")
+#: whole numbers up to here are floats; numbers below the other one are finite in float32
+_EXACT, _SAFE = 1 << 53, 3.4e38
 
 
 class Tape(Values):
@@ -285,11 +287,15 @@ class Tape(Values):
 
     def constant(self, value: float | int | bool, kind: dtype) -> int:
         """Slot of a Python scalar in dtype `kind`; the same number keeps the same slot."""
-        if kind is float64 and type(value) is float:
-            key = (_BITS.unpack(_DOUBLE.pack(value))[0], kind.code)
-            slot = self.constants.slots.get(key)
-            if slot is not None:
-                return slot
+        if type(value) is float or (type(value) is int and -_EXACT < value < _EXACT):
+            number: float = value
+            if kind is float32 and -_SAFE < value < _SAFE:
+                (number,) = _SINGLE.unpack(_SINGLE.pack(value))
+            if kind is float64 or kind is float32:
+                key = (_BITS.unpack(_DOUBLE.pack(number))[0], kind.code)
+                slot = self.constants.slots.get(key)
+                if slot is not None:
+                    return slot
         with np.errstate(over="ignore"):  # 1e308 is inf in float32
             array = np.asarray(value, kind.np)
         return self.constant_of(*Constants.key(array, kind))
