@@ -64,6 +64,7 @@ ENTRIES: dict[str, dict[str, Entry]] = {
         "append_entry": Entry("iiiii", call=HELD, address=2),
         "append_leaf": Entry("iiii", call=HELD),
         "handle_entry": Entry("iii", call=HELD, result=OBJECT),
+        "statement_entry": Entry("ii", call=HELD, address=1, result=OBJECT),
         "bind_entry": Entry("iiii", call=HELD, address=0),
         "memory_entry": Entry("ii", call=HELD, result=OBJECT),
     },

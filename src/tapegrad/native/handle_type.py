@@ -37,6 +37,7 @@ __all__ = [
     "builtin",
     "make_handle_type",
     "new_handle_object",
+    "record_statement",
     "register_slow",
     "room_left",
     "slot_at",
@@ -232,6 +233,7 @@ def register_slow(op: int, function: Any) -> None:
 append_leaf = native_call("append_leaf")
 append_statement = native_call("append_entry")
 new_handle_object = native_call("handle_entry")
+record_statement = native_call("statement_entry")
 status_of = native_call("status_entry")
 bind_handle = native_call("bind_entry")
 slot_at = native_call("slot_entry")

@@ -32,7 +32,13 @@ from ..base.dtypes import (
 from ..base.errors import UnsupportedError, must_be
 from ..base.symbolic import Symbolic
 from ..native import abi as nt
-from ..native.handle_type import AnyTensor, TensorHandle, new_handle_object, status_of
+from ..native.handle_type import (
+    AnyTensor,
+    TensorHandle,
+    new_handle_object,
+    record_statement,
+    status_of,
+)  # fmt: skip
 from ..ops.instruction import LARGE, Instruction, instruction, remember, view_instruction
 from ..ops.layout import Layout, contiguous
 from ..ops.table import TABLE, Op
@@ -239,6 +245,11 @@ def apply(entry: Op, tensors: Sequence[TensorHandle], **attrs: Any) -> AnyTensor
         The op's error for operands that do not fit; nothing is recorded then.
     """
     call = instruction(entry, tuple([layout_of(t) for t in tensors]), **attrs)
+    span = call.out.span
+    if entry.kind == nt.COMPUTE and len(call.outs) == 1 and type(span) is int and span < LARGE:
+        result = record_statement(call.id, tuple(tensors))
+        if result is not None:
+            return result
     tape = current_tape()
     tape.make_room(1, len(tensors) + 8)
     slot = tape.append(call, [operand(tape, t) for t in tensors])

@@ -40,6 +40,12 @@ def _promoted(tensors: list[Any]) -> list[Any]:
     return [record.cast(x, kind) for x in tensors]
 
 
+def _are_alike(tensors: list[Any]) -> bool:
+    """Return True for tensors of one layout, which need no further look at shapes and dtypes."""
+    first = layout_of(tensors[0])
+    return all(layout_of(x) is first for x in tensors)
+
+
 @declared(method=False, aliases=("concat", "concatenate"))
 def cat(tensors: Tensors, dim: int = 0) -> Tensor:
     """Join tensors along a dimension.
@@ -58,6 +64,9 @@ def cat(tensors: Tensors, dim: int = 0) -> Tensor:
     operands = tensor_list(tensors)
     if not operands:
         raise ValueError("torch.cat(): expected a non-empty list of Tensors")
+    if _are_alike(operands) and operands[0].ndim and operands[0].shape != (0,):
+        d = wrap_dim(dim, operands[0].ndim)
+        return record.apply(TABLE["cat"], operands, dim=d)
     for i, x in enumerate(operands):
         if not x.shape:
             raise RuntimeError(f"zero-dimensional tensor (at position {i}) cannot be concatenated")
@@ -90,6 +99,9 @@ def stack(tensors: Tensors, dim: int = 0) -> Tensor:
     operands = tensor_list(tensors)
     if not operands:
         raise RuntimeError("stack expects a non-empty TensorList")
+    if _are_alike(operands):
+        d = wrap_dim(dim, operands[0].ndim + 1)
+        return record.apply(TABLE["stack"], operands, dim=d)
     operands = _promoted(operands)
     first = operands[0].shape
     d = wrap_dim(dim, len(first) + 1)

@@ -19,9 +19,14 @@ from .recording import (
     CHARACTERS,
     bind,
     blank_handle,
+    finish,
+    forget,
     has_room,
+    is_plain,
+    own_state,
     put,
     slot_of,
+    still_there,
     unbind,
 )  # fmt: skip
 
@@ -129,6 +134,40 @@ def handle_entry(state, slot, layout):  # type: ignore[no-untyped-def]
         return none
     bind(tensor, state, slot, layout)
     return tensor
+
+
+@helper
+def try_record(instruction, operands):  # type: ignore[no-untyped-def]
+    items, count = p64(operands + nt.TUPLE_ITEMS), p64(operands + nt.HEADER)[0]
+    if count == 0 or count > nt.MAX_OPERANDS or not is_plain(items[0]):
+        return 0
+    state = own_state(items[0])
+    if state == 0:
+        return 0
+    tensor = blank_handle()
+    if tensor == 0:
+        return 0
+    slots = stack_words(nt.MAX_OPERANDS)
+    fits = still_there(items[0], state)
+    for i in range(count):
+        if not is_plain(items[i]) or p64(items[i] + _STATE)[0] != state:
+            fits = False
+        else:
+            p32(slots)[i] = slot_of(state, items[i])
+    if not fits:
+        return forget(tensor)
+    row = p64(p64(globals_address())[nt.G_ITAB] + 8 * nt.I_WIDTH * instruction)
+    return finish(tensor, state, instruction, slots, count, row[nt.I_LAYOUT])
+
+
+def statement_entry(instruction, operands):  # type: ignore[no-untyped-def]
+    """The result of a statement on a tuple of Tensors; None where Python has to help."""
+    result = try_record(instruction, operands)
+    if result == 0 and it.error_occurred() == 0:
+        none = p64(globals_address())[nt.G_NONE]
+        it.py_incref(none)
+        return none
+    return result
 
 
 def memory_entry(address, span):  # type: ignore[no-untyped-def]
