@@ -105,6 +105,8 @@ class Scalar:
         return self._instruction(None, "ashr", self.value, self.other(x))
 
     def __invert__(self) -> Scalar:
+        if self.is_float:
+            raise Untraceable
         return self.new(self.builder.not_(self.value))
 
     def __neg__(self) -> Scalar:

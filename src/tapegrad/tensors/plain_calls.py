@@ -26,6 +26,7 @@ from ..ops.pairs import PAIRS
 from ..ops.registered import LAST_CODE
 from ..ops.table import TABLE
 from ..tape.current import current_tape
+from ..tape.recording import is_tensor
 from ..tape.tape import slot_of
 
 __all__ = ["NAMES", "code_of", "help_text", "noting"]
@@ -84,9 +85,8 @@ def noting(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(call)
     def noted(*args: Any, **named: Any) -> Any:
         result = call(*args, **named)
-        kind = type(result)
-        if args and type(args[0]) is kind and args[0] is not result:
-            if len(args) == 2 and type(args[1]) is kind and not named:
+        if args and is_tensor(args[0]) and is_tensor(result) and args[0] is not result:
+            if len(args) == 2 and not named and is_tensor(args[1]):
                 _note(code, args, None, result)
             else:
                 options = _options(args[1:], named)
