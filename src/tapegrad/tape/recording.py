@@ -28,7 +28,7 @@ from ..base.dtypes import (
     int64,
     real_of,
     result_type,
-)  # fmt: skip
+)
 from ..base.errors import UnsupportedError, must_be
 from ..base.symbolic import Symbolic
 from ..native import abi as nt
@@ -225,7 +225,7 @@ def finish(tape: Tape, instruction: Instruction, slot: int) -> AnyTensor:
 
 
 def apply(entry: Op, tensors: Sequence[TensorHandle], **attrs: Any) -> AnyTensor:
-    """Record an op on tensors of matching dtypes.
+    """Record an op on tensors of matching dtypes; its (first) result.
 
     Parameters
     ----------
@@ -233,11 +233,6 @@ def apply(entry: Op, tensors: Sequence[TensorHandle], **attrs: Any) -> AnyTensor
     tensors : sequence of Tensor
     **attrs
         Attributes of the op; hashable.
-
-    Returns
-    -------
-    Tensor
-        The (first) result.
 
     Raises
     ------
