@@ -29,7 +29,9 @@ def _polygamma(input: Any, n: int) -> Any:
     if n < 0:
         raise RuntimeError("polygamma(n, x) does not support negative n.")
     if n > 170:
-        raise ValueError(f"polygamma(): the order n is at most 170, as n! is no float64 beyond, not {n}")
+        raise ValueError(
+            f"polygamma(): the order n is at most 170, as n! is no float64 beyond, not {n}"
+        )
     if n == 0:
         return record.unary(TABLE["digamma"], input)
     return record.apply(TABLE["polygamma"], (as_floating(input),), n=int(n))
