@@ -266,6 +266,21 @@ class Jitted:
         """
         return self._reasons.text()
 
+    def captured(self) -> list[Any]:
+        """Return the tensors of its surroundings that the function uses, as far as it was recorded.
+
+        Examples
+        --------
+        >>> import tapegrad as tg
+        >>> w = tg.tensor(2.0, requires_grad=True)
+        >>> f = tg.jit(lambda x: w * x)
+        >>> _ = f(tg.ones(2))
+        >>> f.captured()
+        [tensor(2., requires_grad=True)]
+        """
+        every = [x.surroundings.tensors() or [] for traces in self._traces.values() for x in traces]
+        return list({id(tensor): tensor for tensors in every for tensor in tensors}.values())
+
     def tapes(self) -> list[ClosedTape]:
         """Return the closed tapes that were recorded so far.
 
