@@ -31,7 +31,7 @@ SOURCE = Path(tapegrad.__file__).parent
 ORDER = [
     ("base",), ("native",), ("ops",), ("tape",), ("rules",), ("engine", "scalar_tape"), ("transforms",),
     ("functions",), ("tensors",), ("jit_compiler",), ("autograd",),
-    ("fft", "func", "linalg", "utils", "njit_compiler", "special"), ("numpy",), ("array_api",),
+    ("fft", "func", "linalg", "utils", "njit_compiler", "special"), ("numpy",), ("array_api", "nn"),
     ("testing", "cuda", "notebook_errors", "registered_ops"), ("other_names",), ("__init__",),
     ("tour", "warming"), ("__main__",),
 ]  # fmt: skip
@@ -257,7 +257,9 @@ def test_tab_completion_shows_public_names_only() -> None:
         place = importlib.import_module(f"tapegrad{name}")
         assert set(dir(place)) - set(place.__all__) <= {"__doc__", "__version__"}
     modules = {n for n in dir(tapegrad) if isinstance(getattr(tapegrad, n), ModuleType)}
-    assert modules == {"autograd", "cuda", "fft", "func", "linalg", "special", "testing", "utils"}
+    assert modules == {
+        "autograd", "cuda", "fft", "func", "linalg", "nn", "special", "testing", "utils",
+    }  # fmt: skip
 
 
 # --------------------------------------------------------------------------- readable files

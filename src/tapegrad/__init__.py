@@ -165,6 +165,7 @@ __all__ = [
     "long",
     "nan",
     "newaxis",
+    "nn",
     "njit",
     "no_grad",
     "pi",

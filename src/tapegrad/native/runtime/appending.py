@@ -15,6 +15,7 @@ from ..words import globals_address, helper, p8, p32, p64, stack_words
 from .recording import (
     _NEED_PYTHON,
     _STATE,
+    _BASE,
     _TYPE,
     CHARACTERS,
     bind,
@@ -27,8 +28,6 @@ from .recording import (
 
 #: PyBUF_WRITE of CPython
 _WRITABLE = 0x200
-#: where a type keeps the type that it lays its objects out by (tp_base)
-_BASE = nt.HEADER + 240
 
 
 def append_entry(state, instruction, packed, count, more):  # type: ignore[no-untyped-def]
