@@ -169,6 +169,7 @@ __all__ = [
     "nan",
     "newaxis",
     "njit",
+    "nn",
     "no_grad",
     "odeint",
     "odeint_adjoint",
@@ -199,12 +200,10 @@ __all__ += sorted(_public)
 
 def __dir__() -> list[str]:
     """Return the public names: the packages inside are for those who read the source."""
-    return sorted([*__all__, *_lazy, "__doc__", "__version__"])
+    return sorted([*__all__, "scipy", "__doc__", "__version__"])
 
 
-#: packages that are imported when they are asked for
-_lazy = ("scipy",)
-__getattr__ = getattr_of(__name__, lazy=_lazy)
+__getattr__ = getattr_of(__name__)
 other_names.install()
 notebook_errors.install()
 # PyTorch's names for three dtypes are Python's own names: nothing below here may mean those.

@@ -1,19 +1,19 @@
-"""Errors for names that a module does not have: what stands in the place of a part of PyTorch.
+"""Names that a module does not have: packages that come when they are asked for, and errors for all others.
 
-Start reading at `INSTEAD`. `getattr_of` makes a module's ``__getattr__``, which runs for missing names only;
+Start reading at `LATER` and at `INSTEAD`, which says what stands in the place of a part of PyTorch. `getattr_of`
+makes a module's ``__getattr__``, which runs for missing names only;
 `instead_of` answers for imports of missing submodules (other_names.py). Where a name is misspelt, Python
 itself says which is near; notebooks do not, and have `near_names` (notebook_errors.py).
 """
 
 from __future__ import annotations
 
+import importlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-from .importing import imported
-
-__all__ = ["INSTEAD", "getattr_of", "instead_of", "near_names"]
+__all__ = ["INSTEAD", "LATER", "getattr_of", "instead_of", "near_names"]
 
 _COMPILED = (
     "@tg.jit records and compiles a function (docs/jit.md), @tg.njit compiles one with loops "
@@ -24,11 +24,6 @@ _DTYPES = (
     "int32, int16, int8 and uint8"
 )
 _LINALG = "tg.linalg has solve, inv, cholesky, qr, eigh, svd, lstsq and their like"
-_LAYERS = (
-    "a layer is a function of its parameters, which are tensors that require grad, in any nested container: "
-    "tg.linear, tg.relu, tg.softmax, tg.log_softmax and their like; tg.value_and_grad differentiates with "
-    "respect to such a container"
-)
 _CPU = "tapegrad computes on the CPU only; leave the device out"
 _ONE = (
     "tapegrad computes in one process: use Python's multiprocessing, in which tensors are pickled"
@@ -37,10 +32,61 @@ _STATISTICS = (
     "tg.rand, randn, normal, bernoulli, multinomial and poisson draw; densities are written out"
 )
 
+#: functions of ``torch.nn.functional`` that PyTorch has at its top level, too
+_OF_NN = [
+    "adaptive_avg_pool1d",
+    "alpha_dropout",
+    "avg_pool1d",
+    "batch_norm",
+    "bilinear",
+    "binary_cross_entropy_with_logits",
+    "celu",
+    "celu_",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
+    "cosine_embedding_loss",
+    "dropout",
+    "embedding",
+    "embedding_bag",
+    "feature_alpha_dropout",
+    "group_norm",
+    "hardshrink",
+    "hinge_embedding_loss",
+    "instance_norm",
+    "kl_div",
+    "layer_norm",
+    "margin_ranking_loss",
+    "max_pool1d",
+    "max_pool2d",
+    "max_pool3d",
+    "poisson_nll_loss",
+    "prelu",
+    "rms_norm",
+    "rrelu",
+    "rrelu_",
+    "selu",
+    "selu_",
+    "threshold",
+    "threshold_",
+    "triplet_margin_loss",
+]
+#: names that are there once their module is imported, which happens when one is asked for: by module -> (the
+#: module to import, its attribute or None for itself)
+LATER: dict[str, dict[str, tuple[str, str | None]]] = {
+    "tapegrad": {
+        "nn": ("tapegrad.nn", None),
+        "scipy": ("tapegrad.scipy", None),
+        **{name: ("tapegrad.nn.functional", name) for name in _OF_NN},
+    },
+}
+
 #: a part of PyTorch's, by module -> the words for what there is instead
 INSTEAD: dict[str, dict[str, str]] = {
     "tapegrad": {
-        "nn": _LAYERS,
         "optim": "a step is written out, `with tg.no_grad(): w -= rate * w.grad`; or give scipy.optimize a "
         "function of tg.value_and_grad",
         **dict.fromkeys(["compiler", "fx", "export", "cond", "while_loop"], _COMPILED),
@@ -63,7 +109,6 @@ INSTEAD: dict[str, dict[str, str]] = {
         "set_default_device": _CPU,
         **dict.fromkeys(["distributed", "futures", "multiprocessing"], _ONE),
         "distributions": _STATISTICS,
-        "dropout": "multiply by `tg.bernoulli(tg.full_like(x, 1 - p)) / (1 - p)`",
         "sparse": "tensors are dense",
         "profiler": "print(tg.current_tape()) shows what was recorded, tg.current_tape().stats() counts, and "
         "docs/timing.md says how to time",
@@ -82,10 +127,8 @@ def instead_of(name: str) -> str | None:
     return None if text is None else f"{module} has no {child}: {text}"
 
 
-def getattr_of(
-    module: str, otherwise: str | None = None, lazy: Sequence[str] = ()
-) -> Callable[[str], Any]:
-    """Return ``__getattr__`` of a module: it raises the error for a missing name.
+def getattr_of(module: str, otherwise: str | None = None) -> Callable[[str], Any]:
+    """Return ``__getattr__`` of a module: it imports what comes later, and raises the error for a missing name.
 
     Parameters
     ----------
@@ -93,13 +136,14 @@ def getattr_of(
         Its name.
     otherwise : str, optional
         Words for all names that `INSTEAD` does not have.
-    lazy : sequence of str
-        Submodules that are imported when they are asked for.
     """
+    later = LATER.get(module, {})
 
     def missing(name: str) -> Any:
-        if name in lazy:
-            return imported(f"{module}.{name}")
+        if name in later:
+            place, attribute = later[name]
+            home = importlib.import_module(place)
+            return home if attribute is None else getattr(home, attribute)
         text = None if name.startswith("__") else instead_of(f"{module}.{name}")
         if text is None and otherwise and not name.startswith("_"):
             text = f"{module} has no {name}: {otherwise}"

@@ -63,7 +63,7 @@ class Jitted:
         static_argnums: Iterable[int],
         static_argnames: Iterable[str],
     ) -> None:
-        functools.update_wrapper(self, func)
+        functools.update_wrapper(self, func, updated=())
         self._func = func
         self._static, self._names = both_ways(func, static_argnums, static_argnames)
         self._traces: dict[Signature, list[Trace]] = {}
@@ -73,6 +73,12 @@ class Jitted:
 
     def __get__(self, instance: Any, owner: type) -> Any:
         return self if instance is None else functools.partial(self, instance)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return an attribute of the function: parameters of a module, for one."""
+        if name.startswith("__") or name == "_func":
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(self._func, name)
 
     def __reduce__(self) -> Any:
         """Pickle the function: by its name, where that stands for this object."""

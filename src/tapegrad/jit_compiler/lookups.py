@@ -12,8 +12,8 @@ from collections.abc import Callable
 from typing import Any
 
 __all__ = [
-    "ABSENT", "Getter", "bytes_of", "content", "item", "items", "length", "member", "name_of", "of_class",
-    "same", "type_of", "variable",
+    "ABSENT", "Getter", "bytes_of", "content", "item", "items", "length", "member", "name_of", "names_of",
+    "of_class", "same", "type_of", "variable",
 ]  # fmt: skip
 
 Getter = Callable[[], Any]
@@ -73,6 +73,11 @@ def items(getter: Getter) -> Any:
     return tuple(getter())
 
 
+def names_of(getter: Getter) -> Any:
+    """Return the names of the attributes in the object's own dict, in their order."""
+    return tuple(vars(getter()))
+
+
 def content(getter: Getter) -> Any:
     """Return the bytes of an object that is a buffer."""
     return bytes(getter())
@@ -86,7 +91,7 @@ def bytes_of(getter: Getter) -> Any:
 
 
 _PARTS = {
-    type_of: "the type of", length: "the length of", items: "the items of", content: "the bytes of",
+    type_of: "the type of", length: "the length of", items: "the items of", names_of: "the attributes of", content: "the bytes of",
     bytes_of: "the elements of",
 }  # fmt: skip
 

@@ -32,6 +32,7 @@ from .lookups import (
     items,
     length,
     member,
+    names_of,
     of_class,
     same,
     type_of,
@@ -45,6 +46,8 @@ DEPTH, MOST = 8, 1 << 15
 #: items from which on those of a list are one value
 MANY = 256
 _SIMPLE = (int, float, bool, str, bytes, complex, type(None))
+#: attribute of a class whose objects are modules (nn/modules/members.py): the method that a call of one runs
+CALLED = "_call_of_jit"
 #: special methods that a function does not call by an operator
 _UNCALLED = ("__init__", "__new__", "__repr__", "__str__", "__del__", "__setattr__", "__delattr__")
 _LIBRARIES = {
@@ -206,11 +209,14 @@ class _Walk:
         parts = list(self._parts(use, names))
         if not parts or isinstance(value, type | types.FunctionType | types.ModuleType):
             yield use
+        below = (
+            0 if hasattr(type(value), CALLED) else depth + 1
+        )  # modules nest as deep as they like
         for part, is_final in parts:
             if is_final:
                 yield part
             else:
-                yield from self._inside(part, depth + 1, names, calls)
+                yield from self._inside(part, below, names, calls)
 
     def _parts(self, use: Use, names: set[str]) -> Iterator[tuple[Use, bool]]:
         """Iterate over the parts of a value, and if they are not to be looked into."""
@@ -276,6 +282,11 @@ class _Walk:
             members: Any = getattr(value, "__dict__", None)
             if type(members) is not dict:
                 yield use, True
+            elif hasattr(type(value), CALLED):  # a module, whose methods use all of its attributes
+                entries = [part for pair in members.items() for part in pair]
+                more = (_addresses(ENTRIES, members, len(members), entries),)
+                yield derived(names_of, *more), True
+                names = {*names, *members}
             asks = not names.isdisjoint(("hasattr", "getattr", "vars", "__dict__"))
             for name in sorted(names) if type(members) is dict else ():
                 x = members.get(name, ABSENT)
@@ -379,6 +390,8 @@ def _plain_function(f: Any) -> types.FunctionType | None:
         f = f.__func__
     if isinstance(f, types.FunctionType):
         return f
+    if hasattr(type(f), CALLED):
+        return _plain_function(getattr(f, getattr(type(f), CALLED)))
     call = vars(type(f)).get("__call__")
     return call if isinstance(call, types.FunctionType) else None
 

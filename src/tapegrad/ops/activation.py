@@ -143,3 +143,23 @@ def _gelu_vjp(ct: Any, x: Any, out: Any, approximate: str) -> Any:
 
 
 composed_op("gelu", _gelu, result="float", torch="nn.functional.gelu", vjp=_gelu_vjp)
+
+
+def _binary_cross_entropy(c: Chain, x: Value, target: Value) -> Value:
+    """``-target * log(x) - (1 - target) * log(1 - x)``, with logarithms of at least -100."""
+    of_one = c(np.maximum, c(np.log1p, c(np.negative, x)), -100.0)
+    of_zero = c(np.maximum, c(np.log, x), -100.0)
+    return c(
+        np.subtract,
+        c(np.multiply, c(np.subtract, target, 1.0), of_one),
+        c(np.multiply, target, of_zero),
+    )
+
+
+composed_op(
+    "binary_cross_entropy", _binary_cross_entropy, arity=2, torch=None, private=True,
+    # PyTorch's derivative, which is finite where the probability is 0 or 1
+    vjp=lambda ct, x, target, out: (
+        ct * ((x - target) / ((1 - x) * x).clamp_min(1e-12)), ct * ((-x).log1p() - x.log()),
+    ),
+)  # fmt: skip

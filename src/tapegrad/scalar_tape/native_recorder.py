@@ -18,7 +18,7 @@ from ..native.runtime.allocator import (
     buffer_bytes,
     free_large,
 )
-from ..native.runtime.recording import append, slot_of
+from ..native.runtime.recording import append, is_plain, slot_of
 from ..native.words import (
     add_atomically,
     globals_address,
@@ -160,7 +160,7 @@ def begin_entry(state, recorder, items, count, joining, rooms):  # type: ignore[
     pending, there is no room, or a tensor is another tape's; -2 without memory. `rooms`, as `pack_word` gives
     it: statements and constants.
     """
-    s, tensor_type = p64(state), p64(globals_address())[nt.G_TENSOR]
+    s = p64(state)
     if s[nt.S_DONE] != s[nt.S_COUNT] or count > MOST_JOINED:
         return -1
     args = stack_words(MOST_JOINED)
@@ -168,7 +168,7 @@ def begin_entry(state, recorder, items, count, joining, rooms):  # type: ignore[
     itab, instructions = p64(globals_address())[nt.G_ITAB], p32(s[nt.S_INSTRUCTION])
     for i in range(count):
         tensor = p64(items + nt.TUPLE_ITEMS + 8 * i)[0]
-        if p64(tensor + nt.HEADER - 8)[0] != tensor_type or p64(tensor + nt.HEADER)[0] != state:
+        if not is_plain(tensor) or p64(tensor + nt.HEADER)[0] != state:
             return -1
         a[i] = slot_of(state, tensor)
         if address[a[i]] == 0:

@@ -338,12 +338,14 @@ class AutogradMethods:
     @data.setter
     def data(self: Any, value: AnyTensor) -> None:
         record.check_tensors("data", (value,))
-        if value.dtype is not self.dtype:
+        active = self.requires_grad
+        if value.dtype is not self.dtype and not (
+            self.is_leaf and (not active or (value.dtype.is_inexact and not self._is_in_graph()))
+        ):
             raise RuntimeError(
                 "Attempted to call `variable.set_data(tensor)`, but `variable` and `tensor` have "
                 "incompatible tensor type."
             )
-        active = self.requires_grad
         record.adopt(self)
         record.adopt(value)
         if not self.is_leaf:
@@ -372,14 +374,18 @@ class AutogradMethods:
             tape.versions[fresh] = version
 
     def _is_in_graph(self: Any) -> bool:
-        """Return True for a leaf that something recorded, and still there, was computed from."""
-        tape, slot = self._place()
-        users = watching.users(tape, slot)
-        if len(users) and not (tape.flags[users] & nt.FREED).all():
-            tape.collect()
+        """Return True for a leaf that something differentiated, and still there, was computed from."""
+
+        def is_used() -> bool:
             tape, slot = self._place()
             users = watching.users(tape, slot)
-        return bool(len(users)) and not (tape.flags[users] & nt.FREED).all()
+            live = (tape.flags[users] & nt.FREED) == 0
+            return bool((live & ((tape.flags[tape.root[users]] & nt.ACTIVE) != 0)).any())
+
+        if is_used():
+            self._place()[0].collect()
+            return is_used()
+        return False
 
     def _keep_earlier(self: Any, storage: Storage, layout: Layout) -> None:
         """Let a leaf in a graph have other memory; its earlier self in the graph has its gradient, too.

@@ -6,10 +6,12 @@ import math
 from typing import Any
 
 from ...base.dtypes import dtype, scalar_name
+from ...ops.instruction import instruction, view_instruction
 from ...ops.layout import contiguous
 from ...ops.table import TABLE
 from ...tape import readout
 from ...tape import recording as record
+from ...tape.current import current_tape
 from ...tape.recording import layout_of
 from ..arguments import as_int, as_ints, as_tensors, wrap_dim
 from ..keywords import checked
@@ -108,6 +110,25 @@ def _add_product(name: str, x: Any, y: Any, z: Any, beta: Any, alpha: Any) -> An
     return record.apply(TABLE[name], (x, y, z), **factors)
 
 
+#: layouts of input, weight and bias of a `linear` of matrices, which fit -> its two instructions
+_LINEAR: dict[tuple[int, int, int], tuple[Any, Any]] = {}
+
+
+def _linear_of_matrices(input: Any, weight: Any, bias: Any, layouts: tuple[int, int, int]) -> Any:
+    """Check and record a `linear` of matrices; the next one of these layouts needs no check."""
+    result = addmm(bias, input, weight.transpose(0, 1))
+    layout = layout_of(weight)
+    turned = view_instruction(
+        TABLE["transpose"], layout, layout.shape[::-1], layout.strides[::-1], None
+    )
+    operands = layout_of(input), turned.out, layout_of(bias)
+    one = _factor("linear", "alpha", layout.dtype, 1)
+    if len(_LINEAR) < 4096:
+        product = instruction(TABLE["addmm"], operands, beta=one, alpha=one)
+        _LINEAR[layouts] = turned, product
+    return result
+
+
 @declared(method=False)
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return ``input @ weight.T + bias``.
@@ -121,12 +142,20 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     bias : Tensor, optional
         Of shape (p,), or ().
     """
+    if bias is not None:
+        layouts = input._layout_id, weight._layout_id, bias._layout_id
+        known = _LINEAR.get(layouts)
+        if known is not None:
+            tape = current_tape()
+            tape.make_room(2, 16)
+            slot = tape.append_view(known[0], record.operand(tape, weight), 0)
+            operands = record.operand(tape, input), slot, record.operand(tape, bias)
+            return record.finish(tape, known[1], tape.append(known[1], operands))
+        if input.ndim == 2 and weight.ndim == 2:
+            return _linear_of_matrices(input, weight, bias, layouts)
     turned = weight.transpose(0, 1) if weight.ndim == 2 else weight
-    if bias is None:
-        return matmul(input, turned)
-    if input.ndim == 2 and weight.ndim == 2:
-        return addmm(bias, input, turned)
-    return matmul(input, turned) + bias
+    product = matmul(input, turned)
+    return product if bias is None else product + bias
 
 
 # --------------------------------------------------------------------------- over dimensions

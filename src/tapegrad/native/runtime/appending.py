@@ -13,6 +13,7 @@ from .. import abi as nt
 from .. import words as it
 from ..words import globals_address, helper, p8, p32, p64, stack_words
 from .recording import (
+    _BASE,
     _NEED_PYTHON,
     _STATE,
     _TYPE,
@@ -32,8 +33,6 @@ from .recording import (
 
 #: PyBUF_WRITE of CPython
 _WRITABLE = 0x200
-#: where a type keeps the type that it lays its objects out by (tp_base)
-_BASE = nt.HEADER + 240
 
 
 def append_entry(state, instruction, packed, count, more):  # type: ignore[no-untyped-def]

@@ -27,6 +27,8 @@ from ..words import float_bits, globals_address, helper, inlined, p8, p32, p64, 
 from .hash_tables import find_constant, find_pair
 
 _TYPE = nt.HEADER - 8  # where the header keeps the type
+#: where a type keeps the type that it lays its objects out by (tp_base)
+_BASE = nt.HEADER + 240
 _STATE, _ID, _LAYOUT, _DICT = nt.HEADER, nt.HEADER + 8, nt.HEADER + 12, nt.HEADER + 16
 #: where the characters of a bytes object are, behind its length and its hash
 CHARACTERS = nt.HEADER + 16
@@ -207,8 +209,9 @@ def scalar_slot(state, scalar, layout):  # type: ignore[no-untyped-def]
 
 @inlined
 def is_plain(value):  # type: ignore[no-untyped-def]
-    """Return True if an object is a Tensor itself, not of a subclass."""
-    return p64(value + _TYPE)[0] == p64(globals_address())[nt.G_TENSOR]
+    """Return True if an object is a Tensor, or of a class whose base that is (`nn.Parameter`)."""
+    kind, wanted = p64(value + _TYPE)[0], p64(globals_address())[nt.G_TENSOR]
+    return kind == wanted or p64(kind + _BASE)[0] == wanted
 
 
 @inlined

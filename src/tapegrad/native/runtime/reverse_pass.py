@@ -19,7 +19,7 @@ from .adjoints import adjoint_bytes, seed, units
 from .allocator import free_large, reset_arena, trim_scratch
 from .forward_sweep import forward
 from .hash_tables import find_pair
-from .recording import _LAYOUT, _STATE, _TYPE, append, has_room, layout_at, slot_of
+from .recording import _LAYOUT, _STATE, append, has_room, is_plain, layout_at, slot_of
 from .reverse_marking import KEEPS_RESIDUALS, prepare
 from .reverse_recording import replay
 from .reverse_sweep import sweep_back
@@ -47,10 +47,10 @@ def find_entry(  # type: ignore[no-untyped-def]
     r[nt.R_OUTPUTS], r[nt.R_TARGETS], r[nt.R_LEAVES] = outputs, targets, leaves
     r[nt.R_COUNT], r[nt.R_WRITTEN], r[nt.R_ROOT], r[nt.R_RECORDED] = count, written, root, 0
     r[nt.R_SEEDS] = seeds
-    kind, places = p64(globals_address())[nt.G_TENSOR], p64(request + 8 * nt.R_PLACES)
+    places = p64(request + 8 * nt.R_PLACES)
     for i in range(p64(tensors + nt.HEADER)[0]):
         tensor = p64(tensors + nt.TUPLE_ITEMS + 8 * i)[0]
-        if p64(tensor + _TYPE)[0] != kind or p64(tensor + _STATE)[0] != state:
+        if not is_plain(tensor) or p64(tensor + _STATE)[0] != state:
             return 1
         slot = slot_of(state, tensor)
         if p8(s[nt.S_FLAGS])[p32(s[nt.S_ROOT])[slot]] & nt.ACTIVE == 0:

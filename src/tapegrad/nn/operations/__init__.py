@@ -1,0 +1,1 @@
+"""PyTorch's ``torch.nn.functional``: a file a family; functional.py has all of them under one name."""

@@ -1,0 +1,139 @@
+"""`Parameter` and `Buffer`: tensors that a module takes into its state when they are assigned to it.
+
+Both are subclasses of Tensor without methods that native code calls, so operations on them are recorded as those
+of any Tensor, and return Tensors.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..base.dtypes import from_numpy_dtype
+from ..tape import readout
+from ..tape import recording as record
+from ..tape.leaf_storage import Storage, layout_of, own_leaf, storage_of
+from ..tape.tape import slot_of, tape_at
+from ..tensors.tensor import Tensor
+
+__all__ = ["Buffer", "Parameter"]
+
+
+def _taken_over(cls: type[Tensor], tensor: Tensor) -> Any:
+    """Return an instance of a subclass in the place of a leaf that nobody else has."""
+    instance: Any = object.__new__(cls)
+    tape = tape_at(tensor._state)
+    record.bind_to(instance, tape, slot_of(tape, tensor), layout_of(tensor))
+    storage: Storage | None = storage_of(tensor)
+    if storage is not None and storage.owner is not None:
+        own_leaf(instance, storage)
+    else:
+        instance._meta = storage
+    return instance
+
+
+def _as_tensor(cls: type[Tensor], data: Any) -> Any:
+    """Return the data of a new parameter or buffer; an empty tensor for None."""
+    if data is None:
+        return Tensor()
+    if not isinstance(data, Tensor):
+        raise TypeError(
+            f"{cls.__name__}: data has to be a Tensor, but got {type(data).__name__}; tensor(data) makes one"
+        )
+    return data
+
+
+class Parameter(Tensor):
+    """A tensor that belongs to a module's parameters where it is assigned to one.
+
+    Parameters
+    ----------
+    data : Tensor
+        Its memory is shared, as that of ``data.detach()``.
+    requires_grad : bool
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad import nn
+    >>> nn.Parameter(tg.ones(2))
+    Parameter containing:
+    tensor([1., 1.], requires_grad=True)
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, data: Any = None, requires_grad: bool = True) -> Parameter:
+        """Make a leaf over the memory of `data`."""
+        leaf = _as_tensor(cls, data).detach()
+        parameter: Parameter = _taken_over(cls, leaf.requires_grad_(requires_grad))
+        return parameter
+
+    def __repr__(self) -> str:
+        return "Parameter containing:\n" + super().__repr__()
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        readout.check(self, "copying or pickling", warns=False)
+        return _rebuilt, (type(self), self._array(), self.requires_grad)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Parameter:
+        if id(self) in memo:
+            known: Parameter = memo[id(self)]
+            return known
+        readout.check(self, "copy.deepcopy()", warns=False)
+        copied = memo[id(self)] = _rebuilt(type(self), self._array(), self.requires_grad)
+        if self.grad is not None:
+            copied.grad = self.grad.detach().clone()
+        return copied
+
+
+class Buffer(Tensor):
+    """A tensor that belongs to a module's buffers where it is assigned to one.
+
+    Parameters
+    ----------
+    data : Tensor
+        Its memory is shared.
+    persistent : bool
+        Whether it is in the module's `state_dict`.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad import nn
+    >>> module = nn.Module()
+    >>> module.mean = nn.Buffer(tg.zeros(2))
+    >>> list(module.state_dict())
+    ['mean']
+    """
+
+    __slots__ = ()
+    persistent: bool
+
+    def __new__(cls, data: Any = None, *, persistent: bool = True) -> Buffer:
+        """Make a tensor over the memory of `data`."""
+        source = _as_tensor(cls, data)
+        leaf = source.detach()
+        buffer: Buffer = _taken_over(cls, leaf.requires_grad_(source.requires_grad))
+        buffer.persistent = persistent
+        return buffer
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        readout.check(self, "copying or pickling", warns=False)
+        attributes = None, {"persistent": self.persistent}
+        return _rebuilt, (type(self), self._array(), self.requires_grad), attributes
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Buffer:
+        if id(self) not in memo:
+            readout.check(self, "copy.deepcopy()", warns=False)
+            copied = memo[id(self)] = _rebuilt(type(self), self._array(), self.requires_grad)
+            copied.persistent = self.persistent
+        known: Buffer = memo[id(self)]
+        return known
+
+
+def _rebuilt(cls: type[Tensor], array: np.ndarray, requires_grad: bool) -> Any:
+    """Return a parameter or buffer over an array's memory."""
+    kind = from_numpy_dtype(array.dtype)
+    return _taken_over(cls, record.leaf_tensor(array, kind, requires_grad=requires_grad))
