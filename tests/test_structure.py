@@ -31,7 +31,7 @@ SOURCE = Path(tapegrad.__file__).parent
 ORDER = [
     ("base",), ("native",), ("ops",), ("tape",), ("rules",), ("engine", "scalar_tape"), ("transforms",),
     ("functions",), ("tensors",), ("jit_compiler",), ("autograd",),
-    ("fft", "func", "linalg", "utils", "njit_compiler", "special"), ("numpy",), ("array_api",),
+    ("fft", "func", "linalg", "utils", "njit_compiler", "special"), ("numpy",), ("array_api", "scipy"),
     ("testing", "cuda", "notebook_errors", "registered_ops"), ("other_names",), ("__init__",),
     ("tour", "warming"), ("__main__",),
 ]  # fmt: skip
@@ -255,9 +255,10 @@ def test_no_public_name_is_lost(name: str) -> None:
 def test_tab_completion_shows_public_names_only() -> None:
     for name in ("", ".autograd", ".fft", ".func", ".linalg", ".utils", ".testing", ".cuda"):
         place = importlib.import_module(f"tapegrad{name}")
-        assert set(dir(place)) - set(place.__all__) <= {"__doc__", "__version__"}
+        assert set(dir(place)) - set(place.__all__) <= {"__doc__", "__version__", *tapegrad._lazy}
     modules = {n for n in dir(tapegrad) if isinstance(getattr(tapegrad, n), ModuleType)}
-    assert modules == {"autograd", "cuda", "fft", "func", "linalg", "special", "testing", "utils"}
+    eager = {"autograd", "cuda", "fft", "func", "linalg", "special", "testing", "utils"}
+    assert modules == {*eager, *tapegrad._lazy}
 
 
 # --------------------------------------------------------------------------- readable files

@@ -73,6 +73,7 @@ from .base.size import Size
 from .engine.inference import is_inference
 from .func import vmap
 from .func.custom_vjp import custom_vjp
+from .func.implicit_function import implicit
 from .func.jax_style import (
     checkpoint,
     grad,
@@ -142,6 +143,7 @@ __all__ = [
     "hessian",
     "hvp",
     "iinfo",
+    "implicit",
     "inf",
     "inference_mode",
     "int",
@@ -194,10 +196,12 @@ __all__ += sorted(_public)
 
 def __dir__() -> list[str]:
     """Return the public names: the packages inside are for those who read the source."""
-    return sorted([*__all__, "__doc__", "__version__"])
+    return sorted([*__all__, *_lazy, "__doc__", "__version__"])
 
 
-__getattr__ = getattr_of(__name__)
+#: packages that are imported when they are asked for
+_lazy = ("scipy",)
+__getattr__ = getattr_of(__name__, lazy=_lazy)
 other_names.install()
 notebook_errors.install()
 # PyTorch's names for three dtypes are Python's own names: nothing below here may mean those.

@@ -8,8 +8,10 @@ itself says which is near; notebooks do not, and have `near_names` (notebook_err
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from typing import Any, NoReturn
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .importing import imported
 
 __all__ = ["INSTEAD", "getattr_of", "instead_of", "near_names"]
 
@@ -81,7 +83,9 @@ def instead_of(name: str) -> str | None:
     return None if text is None else f"{module} has no {child}: {text}"
 
 
-def getattr_of(module: str, otherwise: str | None = None) -> Callable[[str], Any]:
+def getattr_of(
+    module: str, otherwise: str | None = None, lazy: Sequence[str] = ()
+) -> Callable[[str], Any]:
     """Return ``__getattr__`` of a module: it raises the error for a missing name.
 
     Parameters
@@ -90,9 +94,13 @@ def getattr_of(module: str, otherwise: str | None = None) -> Callable[[str], Any
         Its name.
     otherwise : str, optional
         Words for all names that `INSTEAD` does not have.
+    lazy : sequence of str
+        Submodules that are imported when they are asked for.
     """
 
-    def missing(name: str) -> NoReturn:
+    def missing(name: str) -> Any:
+        if name in lazy:
+            return imported(f"{module}.{name}")
         text = None if name.startswith("__") else instead_of(f"{module}.{name}")
         if text is None and otherwise and not name.startswith("_"):
             text = f"{module} has no {name}: {otherwise}"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NAMESPACE", "PartialSpec", "Spec", "broadcast", "complete", "flatten", "leaves", "matching_leaves",
-    "paths", "text", "tree_map", "unflatten",
+    "parts", "paths", "text", "tree_map", "unflatten",
 ]  # fmt: skip
 
 NAMESPACE = "tapegrad"
@@ -163,6 +163,15 @@ def broadcast(prefix: Any, tree: Any) -> list[Any] | None:
         )
         return values
     except ValueError:
+        return None
+
+
+def parts(spec: Spec, tree: Any) -> list[Any] | None:
+    """Return the part of a tree in the place of each leaf of a structure; None if it is not a prefix."""
+    try:
+        values: list[Any] = spec.flatten_up_to(tree)  # type: ignore[union-attr]
+        return values
+    except (ValueError, TypeError):
         return None
 
 
