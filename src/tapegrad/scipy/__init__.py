@@ -18,10 +18,12 @@ except ImportError as _error:
         "tapegrad.scipy needs SciPy, which is not installed: pip install scipy"
     ) from _error
 
+from .fitting import curve_fit, least_squares
 from .minimization import minimize
+from .roots import root, root_scalar
 
 _ = _scipy
-__all__ = ["minimize"]
+__all__ = ["curve_fit", "least_squares", "minimize", "root", "root_scalar"]
 
 
 def __dir__() -> list[str]:

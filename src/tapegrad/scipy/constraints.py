@@ -10,10 +10,10 @@ from scipy import optimize
 from scipy.sparse.linalg import LinearOperator
 
 from ..func.jax_style import hvp
-from .functions import Target
+from .functions import Target, Values
 from .vectors import Arguments, VectorForm, as_constant
 
-__all__ = ["handed_bounds", "handed_constraints"]
+__all__ = ["handed_bounds", "handed_constraints", "handed_sides"]
 
 #: methods that take constraints and no derivatives
 WITHOUT_JACOBIAN = {"cobyla", "cobyqa"}
@@ -38,20 +38,51 @@ def handed_bounds(form: VectorForm, bounds: Any) -> Any:
     if bounds is None or form.is_plain:
         return bounds
     if isinstance(bounds, optimize.Bounds):
-        low, high = [np.asarray(side) for side in (bounds.lb, bounds.ub)]
-        sides = [x.reshape(-1) if x.size == form.vector.size else x for x in (low, high)]
+        sides = [_side(form, side, 0.0) for side in (bounds.lb, bounds.ub)]
         return optimize.Bounds(*sides, bounds.keep_feasible)
     pairs = _pairs(form, bounds)
     if len(pairs) != len(form.shapes):
         return bounds  # one a number, which SciPy checks
-    sides = []
-    for k, otherwise in enumerate((-np.inf, np.inf)):
-        parts = []
-        for pair, shape in zip(pairs, form.shapes, strict=True):
-            side = otherwise if pair[k] is None else as_constant("minimize", "bounds", pair[k])
-            parts.append(np.broadcast_to(np.asarray(side, dtype=float), shape).reshape(-1))
-        sides.append(np.concatenate(parts))
+    sides = [
+        _laid_out(form, [pair[k] for pair in pairs], infinity)
+        for k, infinity in enumerate((-np.inf, np.inf))
+    ]
     return optimize.Bounds(*sides)
+
+
+def handed_sides(form: VectorForm, bounds: Any) -> Any:
+    """Return bounds that are a pair of sides, for the elements of the vector.
+
+    Parameters
+    ----------
+    form : VectorForm
+    bounds : object
+        `scipy.optimize.Bounds`, or a pair of numbers, arrays, or containers like the start value.
+    """
+    if form.is_plain:
+        return bounds
+    if isinstance(bounds, optimize.Bounds):
+        return handed_bounds(form, bounds)
+    low, high = bounds
+    return _side(form, low, -np.inf), _side(form, high, np.inf)
+
+
+def _side(form: VectorForm, side: Any, infinity: float) -> Any:
+    """Return one side of the bounds: of a number, an array or a container."""
+    parts = None if isinstance(side, int | float) else form.parts(side)
+    if parts is not None:
+        return _laid_out(form, parts, infinity)
+    array = np.asarray(side, dtype=float)
+    return array.reshape(-1) if array.size == form.vector.size else array
+
+
+def _laid_out(form: VectorForm, parts: list[Any], infinity: float) -> np.ndarray:
+    """Return bounds, one for each array, as one for each element."""
+    rows = []
+    for part, shape in zip(parts, form.shapes, strict=True):
+        bound = infinity if part is None else as_constant("minimize", "bounds", part)
+        rows.append(np.broadcast_to(np.asarray(bound, dtype=float), shape).reshape(-1))
+    return np.concatenate(rows)
 
 
 def _pairs(form: VectorForm, bounds: Any) -> list[Any]:
@@ -85,7 +116,7 @@ def handed_constraints(form: VectorForm, constraints: Any, method: str, compiled
     return handed
 
 
-def _derivative(form: VectorForm, target: Target, values: Any, given: Any, method: str) -> Any:
+def _derivative(form: VectorForm, target: Target, values: Values, given: Any, method: str) -> Any:
     """Return the Jacobian of a constraint: the user's, or an exact one."""
     if callable(given):
         return lambda x, *rest: as_constant(
@@ -93,7 +124,7 @@ def _derivative(form: VectorForm, target: Target, values: Any, given: Any, metho
         )
     if method in WITHOUT_JACOBIAN or given not in DEFAULT_JACOBIANS:
         return given
-    return target.jacobian(lambda: values(form.vector).size)
+    return target.jacobian(lambda: values.size)
 
 
 def _of_dict(form: VectorForm, constraint: dict[str, Any], method: str, compiled: bool) -> Any:

@@ -18,9 +18,12 @@ from ..func.jax_style import hvp
 from ..tape.recording import is_active, is_tensor
 from .evaluation import Evaluation
 from .progress import Progress
-from .vectors import Arguments, VectorForm, joined, name_of
+from .vectors import Arguments, VectorForm, as_constant, joined, name_of
 
-__all__ = ["Objective", "Target"]
+__all__ = [
+    "Objective", "Target", "Values", "as_number", "as_vector", "handed_matrix", "not_a_number",
+    "refuse_constant",
+]  # fmt: skip
 
 
 class _Once:
@@ -42,23 +45,26 @@ class Target:
     arguments : Arguments
     compiled : bool
     progress : Progress
+    identity : hashable
+        Stands for the function, where that is made anew for each solve.
     """
 
     def __init__(
         self, caller: str, function: Callable[..., Any], form: VectorForm, arguments: Arguments, *,
-        compiled: bool = True, progress: Progress | None = None,
+        compiled: bool = True, progress: Progress | None = None, identity: Any = None,
     ) -> None:  # fmt: skip
         if not callable(function):
             raise TypeError(f"{caller}: expected a function, got {type(function).__name__}")
         self.caller, self.function, self.name = caller, function, name_of(function)
         self.form, self.arguments, self.given = form, arguments, arguments.given
+        self._identity = function if identity is None else identity
         self.compiled, self.progress = compiled, progress or Progress(caller, False)
 
     def evaluation(self, kind: str, function: Callable[..., tuple[Any, ...]]) -> Evaluation:
         """Return a function of Tensors (the vector, further arguments) as one of arrays."""
         return Evaluation(
             self.caller, self.name, function, compiled=self.compiled,
-            key=lambda: (kind, self.function, self.form.key, self.arguments.key),
+            key=lambda: (kind, self._identity, self.form.key, self.arguments.key),
         )  # fmt: skip
 
     # ------------------------------------------------------------------ functions of Tensors
@@ -94,20 +100,37 @@ class Target:
         return vector_of
 
     # ------------------------------------------------------------------ functions of arrays
-    def values(self) -> Callable[[np.ndarray], np.ndarray]:
+    def pairs(
+        self, values_of: Callable[[Any], Any], derivatives_of: Callable[[Any], Any]
+    ) -> Callable[[np.ndarray], tuple[Any, Any]]:
+        """Return the function that computes what the user's does, where that returns a derivative, too.
+
+        It is called with arrays, and is not compiled.
+
+        Parameters
+        ----------
+        values_of, derivatives_of : callable
+            Make what SciPy takes of the two parts.
+        """
+
+        def pair(x: np.ndarray) -> tuple[Any, Any]:
+            both = self.function(self.form.restored(x), *self.given)
+            if not (isinstance(both, tuple | list) and len(both) == 2):
+                raise TypeError(
+                    f"{self.caller}: with jac=True, `{self.name}` must return a pair (value, derivative), "
+                    f"not {type(both).__name__}"
+                )
+            value, derivative = values_of(both[0]), derivatives_of(both[1])
+            if np.isnan(value).any():
+                raise ValueError(not_a_number(self.caller, self.name, value, x))
+            self.progress.note(value)
+            return value, derivative
+
+        return pair
+
+    def values(self) -> Values:
         """Return the function of an array that returns a vector."""
-        vector, others, progress = self.vector(), self.arguments.arrays, self.progress
-        run = self.evaluation("values", lambda *tensors: (vector(*tensors),))
-        caller, name = self.caller, self.name
-
-        def values(x: np.ndarray) -> np.ndarray:
-            (result,) = run(as_vector(x), *others)
-            if result.dot(result) != result.dot(result):
-                raise ValueError(_not_a_number(caller, name, result, x))
-            progress.note(result)
-            return result
-
-        return values
+        return Values(self)
 
     def jacobian(self, outputs: Callable[[], int]) -> Callable[[np.ndarray], np.ndarray]:
         """Return the function of an array that returns the Jacobian.
@@ -137,6 +160,53 @@ class Target:
             return result
 
         return jacobian
+
+
+class Values:
+    """A function of an array that returns a vector, of which it remembers the size."""
+
+    def __init__(self, target: Target) -> None:
+        vector = target.vector()
+        self._run = target.evaluation("values", lambda *tensors: (vector(*tensors),))
+        self._target, self._others = target, target.arguments.arrays
+        self._size: int | None = None
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """Return the values."""
+        (result,) = self._run(as_vector(x), *self._others)
+        square = result.dot(result)
+        if square != square:
+            raise ValueError(not_a_number(self._target.caller, self._target.name, result, x))
+        self._size = result.size
+        self._target.progress.note(result)
+        return result
+
+    @property
+    def size(self) -> int:
+        """Number of values."""
+        if self._size is None:
+            self(self._target.form.vector)
+        return self._size or 0
+
+
+def handed_matrix(target: Target, function: Callable[..., Any]) -> Callable[[np.ndarray], Any]:
+    """Return a Jacobian that the user gave, as a function of a vector."""
+    form, args = target.form, target.given
+
+    def matrix(x: np.ndarray) -> Any:
+        value = function(form.restored(x), *args)
+        return as_constant(target.caller, "jac", value) if is_tensor(value) else value
+
+    return matrix
+
+
+def refuse_constant(value: Any, caller: str, name: str) -> None:
+    """Raise ValueError for a result that does not depend on what is differentiated by."""
+    if not is_active(value):
+        raise ValueError(
+            f"{caller}: `{name}` does not depend on x: it returns a constant, computed without it, or with "
+            "x.detach(), x.item() or np.asarray(x)"
+        )
 
 
 def as_vector(x: Any) -> np.ndarray:
@@ -171,7 +241,8 @@ def _text(x: np.ndarray) -> str:
     return np.array2string(np.asarray(x), threshold=8, edgeitems=3)
 
 
-def _not_a_number(caller: str, name: str, value: Any, x: np.ndarray) -> str:
+def not_a_number(caller: str, name: str, value: Any, x: Any) -> str:
+    """Return the error's text for a function that returned nan at a point."""
     return (
         f"{caller}: `{name}` returned {np.array2string(np.asarray(value), threshold=8, edgeitems=3)} at "
         f"x = {_text(x)}; where it is not defined, let it return inf (tg.where), or keep the solver "
@@ -191,11 +262,8 @@ class Objective(Target):
 
         def depending(*tensors: Any) -> Any:
             value = number(*tensors)
-            if not once.happened and not is_active(value):
-                raise ValueError(
-                    f"{caller}: `{name}` does not depend on x: it returns {_described(value)}, computed "
-                    "without it, or with x.detach(), x.item() or np.asarray(x)"
-                )
+            if not once.happened:  # later, a way through the function may be constant
+                refuse_constant(value, caller, name)
             once.happened = True
             return value
 
@@ -207,7 +275,7 @@ class Objective(Target):
         gradient, value = self._both(x, *self.arguments.arrays)
         number = value.item()
         if number != number:
-            raise ValueError(_not_a_number(self.caller, self.name, value, x))
+            raise ValueError(not_a_number(self.caller, self.name, value, x))
         square = gradient.dot(gradient)
         if square != square and abs(number) != np.inf:
             raise ValueError(
@@ -243,38 +311,11 @@ class Objective(Target):
             x = as_vector(x)
             result = run(x, *others)[0].item()
             if result != result:
-                raise ValueError(_not_a_number(caller, name, result, x))
+                raise ValueError(not_a_number(caller, name, result, x))
             progress.note(result)
             return result
 
         return value
-
-    def pairs(self) -> Callable[[np.ndarray], tuple[Any, np.ndarray]]:
-        """Return the function that computes values and gradients where the user's returns both."""
-        function, form, arguments, others, caller, name = (
-            self.function, self.form, self.arguments, self.arguments.arrays, self.caller, self.name,
-        )  # fmt: skip
-
-        def both(vector: Any, *rest: Any) -> tuple[Any, Any]:
-            pair = function(form.tree(vector), *arguments.tree(rest))
-            if not (isinstance(pair, tuple | list) and len(pair) == 2):
-                raise TypeError(
-                    f"{caller}: with jac=True, `{name}` must return a pair (value, gradient), not "
-                    f"{type(pair).__name__}"
-                )
-            gradient = joined(form.variables(pair[1]), f"{caller}: the gradient of `{name}`")
-            return as_number(pair[0], caller, name), gradient
-
-        run = self.evaluation("pair", both)
-
-        def pair(x: np.ndarray) -> tuple[Any, np.ndarray]:
-            value, gradient = run(as_vector(x), *others)
-            if value != value:
-                raise ValueError(_not_a_number(caller, name, value, x))
-            self.progress.note(value.item())
-            return value.item(), gradient
-
-        return pair
 
     def hessian(self) -> Callable[[np.ndarray], np.ndarray]:
         """Return the function that computes second derivatives."""
@@ -292,7 +333,3 @@ class Objective(Target):
 
         run = self.evaluation("product", product)
         return lambda x, direction: run(as_vector(x), as_vector(direction), *others)[0]
-
-
-def _described(value: Any) -> str:
-    return "a constant" if not is_tensor(value) else f"a constant of dtype {value.dtype}"

@@ -129,8 +129,13 @@ def _first_order(objective: Objective, jac: Any, word: str) -> tuple[Callable[..
         objective.start()
         return objective.value, objective.gradient
     if jac is True:
-        return objective.pairs(), True
+        form = objective.form
+        return objective.pairs(_as_float, lambda g: form.flat(g, "minimize: the gradient")), True
     return objective.only_values(), _handed(objective, jac)
+
+
+def _as_float(value: Any) -> float:
+    return float(as_constant("minimize", "the value", value))
 
 
 def _handed(objective: Objective, function: Any, matrix: bool = False) -> Any:
