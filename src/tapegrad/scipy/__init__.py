@@ -18,12 +18,14 @@ except ImportError as _error:
         "tapegrad.scipy needs SciPy, which is not installed: pip install scipy"
     ) from _error
 
+from .differential_equations import solve_ivp
 from .fitting import curve_fit, least_squares
 from .minimization import minimize
+from .quadrature import quad
 from .roots import root, root_scalar
 
 _ = _scipy
-__all__ = ["curve_fit", "least_squares", "minimize", "root", "root_scalar"]
+__all__ = ["curve_fit", "least_squares", "minimize", "quad", "root", "root_scalar", "solve_ivp"]
 
 
 def __dir__() -> list[str]:

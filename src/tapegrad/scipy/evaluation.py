@@ -42,8 +42,10 @@ class Evaluation:
         The user's function.
     function : callable
     compiled : bool
-    key : hashable, optional
-        Stands for the function: one that was compiled with the same key is used again.
+    key : callable, optional
+        Returns what stands for the function: one that was compiled with the same key is used again.
+    remedy : str
+        Words for what to do about tensors that require grad.
 
     Attributes
     ----------
@@ -54,8 +56,10 @@ class Evaluation:
     def __init__(
         self, caller: str, name: str, function: Callable[..., tuple[Any, ...]], *, compiled: bool = True,
         key: Callable[[], Hashable] | None = None,
+        remedy: str = "tg.implicit differentiates through a solver",
     ) -> None:  # fmt: skip
         self._caller, self._name, self._function = caller, name, function
+        self._remedy = remedy
         self.reason = None if compiled else "compiled=False"
         self._run = _compiled(function, key) if compiled else self._recorded
 
@@ -91,8 +95,8 @@ class Evaluation:
         if any(is_tensor(x) and is_active(x) for x in results):
             raise RuntimeError(
                 f"{self._caller}: `{self._name}` uses a tensor that requires grad, and the result would be "
-                "a constant with respect to it: tg.implicit differentiates through a solver; detach() the "
-                "tensor, or call under tg.no_grad(), if a constant is what you mean"
+                f"a constant with respect to it: {self._remedy}; detach() the tensor, or call under "
+                "tg.no_grad(), if a constant is what you mean"
             )
 
 

@@ -26,6 +26,10 @@ __all__ = [
 ]  # fmt: skip
 
 
+#: what to do about an objective that is not defined everywhere
+HINT = "; where it is not defined, let it return inf (tg.where), or keep the solver away by bounds"
+
+
 class _Once:
     """Remembers that something happened."""
 
@@ -237,17 +241,13 @@ def as_number(value: Any, caller: str, name: str) -> Any:
     return result.reshape(())
 
 
-def _text(x: np.ndarray) -> str:
+def _text(x: Any) -> str:
     return np.array2string(np.asarray(x), threshold=8, edgeitems=3)
 
 
-def not_a_number(caller: str, name: str, value: Any, x: Any) -> str:
+def not_a_number(caller: str, name: str, value: Any, x: Any, hint: str = "") -> str:
     """Return the error's text for a function that returned nan at a point."""
-    return (
-        f"{caller}: `{name}` returned {np.array2string(np.asarray(value), threshold=8, edgeitems=3)} at "
-        f"x = {_text(x)}; where it is not defined, let it return inf (tg.where), or keep the solver "
-        "away by bounds"
-    )
+    return f"{caller}: `{name}` returned {_text(value)} at x = {_text(x)}{hint}"
 
 
 class Objective(Target):
@@ -275,7 +275,7 @@ class Objective(Target):
         gradient, value = self._both(x, *self.arguments.arrays)
         number = value.item()
         if number != number:
-            raise ValueError(not_a_number(self.caller, self.name, value, x))
+            raise ValueError(not_a_number(self.caller, self.name, value, x, HINT))
         square = gradient.dot(gradient)
         if square != square and abs(number) != np.inf:
             raise ValueError(
@@ -311,7 +311,7 @@ class Objective(Target):
             x = as_vector(x)
             result = run(x, *others)[0].item()
             if result != result:
-                raise ValueError(not_a_number(caller, name, result, x))
+                raise ValueError(not_a_number(caller, name, result, x, HINT))
             progress.note(result)
             return result
 

@@ -88,6 +88,7 @@ class VectorForm:
         Its numbers.
     is_plain : bool
         Whether it is a vector that SciPy takes.
+    is_real : bool
 
     Raises
     ------
@@ -123,7 +124,8 @@ class VectorForm:
             "tensor" if is_tensor(x) else "array" if isinstance(x, np.ndarray) else "number"
             for x in variables
         ]
-        dtype = complex if any(array.dtype.kind == "c" for array in arrays) else float
+        self.is_real = not any(array.dtype.kind == "c" for array in arrays)
+        dtype = float if self.is_real else complex
         self.vector = np.concatenate([np.ravel(array) for array in arrays]).astype(dtype)
 
     def names(self, start: Any, role: str) -> list[str]:
