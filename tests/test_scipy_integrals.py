@@ -80,9 +80,13 @@ def test_equations_with_complex_numbers_and_given_times() -> None:
 
 
 def test_wrong_systems_are_named() -> None:
-    with pytest.raises(ValueError, match=r"solve_ivp: `<lambda>` must return 2 numbers.*returned 1"):
+    with pytest.raises(
+        ValueError, match=r"solve_ivp: `<lambda>` must return 2 numbers.*returned 1"
+    ):
         solve_ivp(lambda t, y: y[0], (0, 1), [1.0, 2.0])
-    with pytest.raises(ValueError, match=r"solve_ivp: `<lambda>` returned \[nan\] at t = 0, y = \[-1"):
+    with pytest.raises(
+        ValueError, match=r"solve_ivp: `<lambda>` returned \[nan\] at t = 0, y = \[-1"
+    ):
         solve_ivp(lambda t, y: y.log(), (0, 1), [-1.0])
     w = tg.tensor(1.0, requires_grad=True)
     with pytest.raises(RuntimeError, match=r"requires grad.*tg\.odeint"):
@@ -114,7 +118,9 @@ def test_values_are_scipys() -> None:
     full = quad(decay, 0, 2, (1.5,), full_output=1)
     assert full[2]["neval"] == 21
     assert quad(lambda x: np.sin(x), 0, np.pi)[0] == pytest.approx(2)
-    assert quad(lambda x: abs(x - 0.3) ** 0.5, 0, 1, points=[0.3])[0] == pytest.approx(0.49998, rel=1e-4)
+    assert quad(lambda x: abs(x - 0.3) ** 0.5, 0, 1, points=[0.3])[0] == pytest.approx(
+        0.49998, rel=1e-4
+    )
 
 
 def test_derivatives_of_any_order() -> None:
@@ -175,8 +181,13 @@ def test_wrong_integrands_are_named() -> None:
     with pytest.warns(integrate.IntegrationWarning):
         quad(lambda x: 1 / x.abs(), -1, 1.5)
     w = tg.tensor(1.0, requires_grad=True)
-    for call in (lambda b: quad(lambda x: x * w, 0, b)[0], tg.grad(lambda b: quad(lambda x: x * w, 0, b)[0])):
-        with pytest.raises(RuntimeError, match=r"uses a tensor that requires grad.*pass it in args"):
+    for call in (
+        lambda b: quad(lambda x: x * w, 0, b)[0],
+        tg.grad(lambda b: quad(lambda x: x * w, 0, b)[0]),
+    ):
+        with pytest.raises(
+            RuntimeError, match=r"uses a tensor that requires grad.*pass it in args"
+        ):
             call(1.0)
     with tg.no_grad():
         assert quad(lambda x: x * w, 0, 2)[0] == pytest.approx(2)
