@@ -269,3 +269,38 @@ def test_wrong_arguments_are_named() -> None:
         tg.implicit(lambda a: "x", lambda x, a: x)(1.0)
     with pytest.raises(TypeError, match="returned no numbers"):
         tg.implicit(lambda a: None, lambda x, a: x)(1.0)
+
+
+def test_dtypes_and_parameters_that_a_solver_writes() -> None:
+    def greedy(a: Any) -> Any:
+        a *= 0  # its own copy
+        return np.array([2.0, 3.0])
+
+    solve = tg.implicit(greedy, lambda x, a: x - a)
+    a = tg.tensor([2.0, 3.0], dtype=tg.float32, requires_grad=True)
+    x = solve(a)
+    assert x.dtype == tg.float64
+    x.sum().backward()
+    assert a.dtype == a.grad.dtype == tg.float32
+    assert a.tolist() == [2, 3]
+    single = tg.implicit(lambda a: a.to(tg.float32), lambda x, a: x - a)
+    assert tg.grad(lambda a: single(a).sum())(tg.tensor([1.0, 2.0])).tolist() == [1, 1]
+
+
+def test_scipy_under_vmap_and_jit() -> None:
+    pytest.importorskip("scipy")
+    from tapegrad.scipy import minimize
+
+    def loss(x: Any, a: Any) -> Any:
+        return ((x - a) ** 2).sum() + (x**4).sum() / 4  # x**3 + 2 x = 2 a
+
+    best = tg.implicit(
+        lambda a: minimize(loss, np.zeros(1), (a,), tol=1e-12).x[0], loss, kind="optimum"
+    )
+    a = tg.tensor([0.5, 1.5, 3.0])
+    x = tg.vmap(best)(a)
+    np.testing.assert_allclose(x**3 + 2 * x, 2 * a, rtol=1e-6)
+    np.testing.assert_allclose(tg.vmap(tg.grad(best))(a), 2 / (3 * x**2 + 2), rtol=1e-6)
+    slope = tg.jit(tg.grad(best))
+    for k in range(3):
+        assert slope(a[k].numpy()) == pytest.approx((2 / (3 * x[k] ** 2 + 2)).item(), rel=1e-6)

@@ -231,3 +231,50 @@ def test_objects_that_call_themselves() -> None:
         model.k = k
         np.testing.assert_array_equal(f(np.ones(2)), [k, k])
     assert len(f.tapes()) == 3
+
+
+def test_calls_with_arrays_beside_a_captured_tensor_see_what_changes() -> None:
+    """These are done without a look at the signature (steady_call.py)."""
+    global S
+    S, rate = tg.tensor([1.0, 2.0]), 2.0
+    f = tg.jit(lambda x: (rate * S * x).sum())
+    x = np.array([1.0, 10.0])
+    for _ in range(3):
+        assert f(x) == 42
+    S += 1  # in place
+    assert f(x) == 64
+    S = tg.tensor([0.0, 1.0])  # another one
+    assert f(x) == 20
+    rate = 3.0
+    assert f(x) == 30
+    assert f(x) == 30
+    S = tg.tensor([0.0, 1.0], dtype=tg.float32)
+    assert f(x) == 30
+    assert f(x.astype(np.float32)).dtype == np.float32
+    S = tg.tensor(5.0)
+    assert f(x) == 165
+    assert f(x[::-1]) == 165  # no contiguous array
+    assert f(x[:1]) == 15
+    assert f(x=x) == 165
+    assert f(tg.tensor(x)).item() == 165
+    S = tg.tensor(5.0, requires_grad=True)
+    assert f(x).requires_grad
+    with tg.no_grad():
+        assert f(x) == 165
+    assert f(x).requires_grad
+    assert tg.grad(f)(x).tolist() == [15, 15]
+    with pytest.raises(TypeError):
+        f(x, x)
+
+
+def test_a_function_of_arrays_and_a_captured_tensor_keeps_the_form_of_its_result() -> None:
+    weight = tg.tensor([1.0, 2.0])
+    f = tg.jit(lambda x, y: {"sum": x + weight, "rest": [y * weight, weight]})
+    x, y = np.ones(2), np.full(2, 3.0)
+    for _ in range(3):
+        result = f(x, y)
+        assert list(result) == ["sum", "rest"]
+        assert result["sum"].tolist() == [2, 3]
+        assert [v.tolist() for v in result["rest"]] == [[3, 6], [1, 2]]
+    result["rest"][1][0] = 100.0  # a result has memory of its own
+    assert weight.tolist() == [1, 2]

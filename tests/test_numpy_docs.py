@@ -1,4 +1,4 @@
-"""The examples of docs/numpy.md, array_api.md and extending.md run, and say what is printed there."""
+"""The examples of docs/numpy.md, array_api.md, extending.md and neighbours.md run, as printed there."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 DOCS = Path(__file__).parents[1] / "docs"
 
 
-@pytest.mark.parametrize("name", ["numpy.md", "array_api.md", "extending.md"])
+@pytest.mark.parametrize("name", ["numpy.md", "array_api.md", "extending.md", "neighbours.md"])
 def test_examples(name: str) -> None:
-    if name == "extending.md":
+    if name in ("extending.md", "neighbours.md"):
         pytest.importorskip("scipy")
     text = (DOCS / name).read_text(encoding="utf-8")
     test = doctest.DocTestParser().get_doctest(text, {}, name, str(DOCS / name), 0)

@@ -205,3 +205,36 @@ def test_a_fit_compiles_once() -> None:
     assert tapes() == 2
     least_squares(line, [1.0], args=(T, 3.0))
     assert tapes() == 4
+
+
+def test_functions_that_do_not_depend_on_x_are_named() -> None:
+    constant = lambda x: tg.ones(2)  # noqa: E731
+    with pytest.raises(ValueError, match=r"least_squares: `<lambda>` does not depend on x"):
+        least_squares(constant, [1.0, 2.0])
+    with pytest.raises(ValueError, match=r"root: `<lambda>` does not depend on x"):
+        root(constant, [1.0, 2.0])
+    with pytest.raises(ValueError, match=r"curve_fit: `<lambda>` does not depend on x"):
+        curve_fit(lambda x, a: x.detach(), T, Y)
+    # a slope of zero is none
+    assert least_squares(lambda x: x**2 + 1, [0.0]).success
+
+
+class Stateful:
+    """A model whose method reads what changes."""
+
+    def __init__(self) -> None:
+        self.rate = 1.0
+
+    def residuals(self, x: Any) -> Any:
+        return x - self.rate
+
+    def __call__(self, x: Any) -> Any:
+        return x - 10 * self.rate
+
+
+def test_methods_and_objects_see_what_changes() -> None:
+    model = Stateful()
+    for rate in (1.0, 2.0):
+        model.rate = rate
+        assert least_squares(model.residuals, [0.0]).x[0] == pytest.approx(rate)
+        assert least_squares(model, [0.0]).x[0] == pytest.approx(10 * rate)

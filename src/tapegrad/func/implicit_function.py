@@ -124,9 +124,10 @@ class _Solve:
         """Run the solver, and check its result."""
         parts, structure = trees.flatten(params)
         parts = [p.detach() if is_tensor(p) else p for p in as_tensors(parts)]
+        given = trees.unflatten(structure, [p.clone() if is_tensor(p) else p for p in parts])
         constants = trees.unflatten(structure, parts)
         with enable_grad():  # the solver may differentiate
-            x = _tree_of(self.name, self.solver(*constants))
+            x = _tree_of(self.name, self.solver(*given))  # which may write to them
         leaves, spec = trees.flatten(x, none_is_leaf=False)
         if not leaves:
             raise TypeError(f"implicit: `{self.name}` returned no numbers")
@@ -163,6 +164,7 @@ class _Solve:
                     f"implicit: the condition of `{self.name}` has {flat.numel()} values for "
                     f"{vector.numel()} unknowns; a {self.kind.replace('_', ' ')} needs as many"
                 )
+            flat = flat.to(vector.dtype)
             return flat - vector if self.kind == "fixed_point" else flat
 
         return of_vector

@@ -21,6 +21,7 @@ from ..tape import pytree as trees
 from ..tape import recording as record
 from ..tape.current import current_tape
 from ..tape.failures import Failed, failed, failure_of
+from ..tape.memory_views import address_of
 from ..transforms.closed_tape import TRANSFORMS, ClosedTape
 from ..transforms.simplify import simplified as simplified_tape
 from .code import OUTSIDE, object_code
@@ -225,9 +226,9 @@ class CompiledTape:
         tables = self._local.__dict__.setdefault("tables", [])
         block = tables.pop() if tables else self.new_table()
         table = block[0]
-        table[self._inputs] = [a.ctypes.data for a in arrays]
-        table[self._outputs] = [results[i].ctypes.data for i in self._order]
-        status = _run(self.code, table.ctypes.data)
+        table[self._inputs] = [address_of(a) for a in arrays]
+        table[self._outputs] = [address_of(results[i]) for i in self._order]
+        status = _run(self.code, address_of(table))
         if status == OUTSIDE:
             status = _run(self.slow_code, table.ctypes.data)
         if status:

@@ -27,6 +27,7 @@ from .fast_call import FastCall
 from .native_function import NativeFunction, as_array, native_function
 from .reasons import Reasons
 from .signatures import Arguments, Signature, arguments_of, both_ways, values_of
+from .steady_call import SteadyCall
 from .surroundings import Surroundings
 from .traces import Constant, Trace
 from .tracing import as_input
@@ -68,6 +69,7 @@ class Jitted:
         self._static, self._names = both_ways(func, static_argnums, static_argnames)
         self._traces: dict[Signature, list[Trace]] = {}
         self._reasons = Reasons()
+        self._steady: SteadyCall | None = None
         # A cycle, which the collector breaks: the C function calls this object.
         self._fast = FastCall(self._general)
 
@@ -107,6 +109,11 @@ class Jitted:
         tape = current_tape()
         if tape.abstract:  # another jit, or a transform, records it
             return self._func(*args, **kwargs)
+        steady = self._steady
+        if steady is not None and not kwargs:
+            results = steady.results(tape, args)
+            if results is not None:
+                return results
         given = arguments_of(tape, args, kwargs, self._static, self._names)
         trace, results = self._found(given, tape)
         self._use(trace, args, kwargs, given.signature, tape)
@@ -133,9 +140,13 @@ class Jitted:
         """Let native code do calls like this one from now on, if it can."""
         checks, tensors = trace.surroundings.checks, trace.surroundings.seen
         is_array = bool(args) and all(type(x) is np.ndarray for x in args)
-        if checks is None or kwargs or not (is_array or all(map(record.is_tensor, args))):
+        if kwargs or any(isinstance(x, Constant) for x in trace.outputs):
             return
-        if any(isinstance(x, Constant) for x in trace.outputs):
+        if is_array and (tensors or checks is None) and not trace.reads and trace.outputs:
+            if trace.code is not None:
+                self._steady = SteadyCall(trace, args, signature)
+            return
+        if checks is None or not (is_array or all(map(record.is_tensor, args))):
             return
         checks = [*checks, Check(ITEM, vars(dtypes), "_default_dtype", signature.mode[1])]
         returned = trees.unflatten(trace.out_spec, trace.outputs)

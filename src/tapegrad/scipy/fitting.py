@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 from collections.abc import Callable
@@ -204,7 +205,8 @@ class _Model:
             return self._prepared(data, vector)[0](vector)
 
         # SciPy counts the parameters.
-        setattr(values, "__signature__", inspect.signature(self._f))  # noqa: B010
+        with contextlib.suppress(ValueError, TypeError):  # builtins have none
+            setattr(values, "__signature__", inspect.signature(self._f))  # noqa: B010
         return values
 
     def jacobian(self, data: Any, *params: Any) -> np.ndarray:

@@ -6,34 +6,29 @@ SciPy calls: values, gradients, Jacobians, Hessians and their products with vect
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..func.arguments import to_tensor
-from ..func.gradients import grad_and_value
+from ..func.gradients import grad, grad_and_value
 from ..func.jacobians import hessian, jacfwd, jacrev
 from ..func.jax_style import hvp
+from ..functions.creation.creation import from_numpy
 from ..tape.recording import is_active, is_tensor
 from .evaluation import Evaluation
 from .progress import Progress
 from .vectors import Arguments, VectorForm, as_constant, joined, name_of
 
 __all__ = [
-    "Objective", "Target", "Values", "as_number", "as_vector", "handed_matrix", "not_a_number",
-    "refuse_constant",
+    "Objective", "Target", "Values", "as_number", "as_vector", "check_dependence", "handed_matrix",
+    "not_a_number",
 ]  # fmt: skip
 
 
 #: what to do about an objective that is not defined everywhere
 HINT = "; where it is not defined, let it return inf (tg.where), or keep the solver away by bounds"
-
-
-class _Once:
-    """Remembers that something happened."""
-
-    happened = False
 
 
 class Target:
@@ -149,12 +144,15 @@ class Target:
         caller, name = self.caller, self.name
 
         def jacobian(x: np.ndarray) -> np.ndarray:
-            if not runs:
+            is_first = not runs
+            if is_first:
                 is_wide = outputs() < x.size
                 transform = jacrev(vector) if is_wide else jacfwd(vector)
                 kind = f"jacobian {is_wide}"
                 runs.append(self.evaluation(kind, lambda *tensors: (transform(*tensors),)))
             (result,) = runs[0](as_vector(x), *others)
+            if is_first and not result.any():
+                check_dependence(vector, x, others, caller, name)
             flat = result.reshape(-1)
             if flat.dot(flat) != flat.dot(flat):
                 raise ValueError(
@@ -204,13 +202,32 @@ def handed_matrix(target: Target, function: Callable[..., Any]) -> Callable[[np.
     return matrix
 
 
-def refuse_constant(value: Any, caller: str, name: str) -> None:
-    """Raise ValueError for a result that does not depend on what is differentiated by."""
-    if not is_active(value):
-        raise ValueError(
-            f"{caller}: `{name}` does not depend on x: it returns a constant, computed without it, or with "
-            "x.detach(), x.item() or np.asarray(x)"
-        )
+def check_dependence(
+    function: Callable[..., Any],
+    x: np.ndarray,
+    others: Sequence[np.ndarray],
+    caller: str,
+    name: str,
+) -> None:
+    """Check that a function depends on x; called where all its derivatives are zero.
+
+    Raises
+    ------
+    ValueError
+        If it does not.
+    """
+    constants = [from_numpy(np.array(a)) for a in others]
+
+    def probe(vector: Any) -> Any:
+        value = function(vector, *constants)
+        if not is_active(value):
+            raise ValueError(
+                f"{caller}: `{name}` does not depend on x: it returns a constant, computed without it, or "
+                "with x.detach(), x.item() or np.asarray(x)"
+            )
+        return value.sum()
+
+    grad(probe)(from_numpy(np.array(x, dtype=float)))
 
 
 def as_vector(x: Any) -> np.ndarray:
@@ -257,17 +274,8 @@ class Objective(Target):
 
     def start(self) -> None:
         """Prepare value and gradient."""
-        number, once = self.number(), _Once()
-        caller, name = self.caller, self.name
-
-        def depending(*tensors: Any) -> Any:
-            value = number(*tensors)
-            if not once.happened:  # later, a way through the function may be constant
-                refuse_constant(value, caller, name)
-            once.happened = True
-            return value
-
-        self._both = self.evaluation("gradient", grad_and_value(depending))
+        self._number, self._is_first = self.number(), True
+        self._both = self.evaluation("gradient", grad_and_value(self._number))
 
     def _move(self, x: np.ndarray, point: bytes) -> None:
         """Compute value and gradient at a point."""
@@ -282,6 +290,9 @@ class Objective(Target):
                 f"{self.caller}: the gradient of `{self.name}` is {_text(gradient)} at x = {_text(x)}, where "
                 f"its value is {number}"
             )
+        if self._is_first and not gradient.any():  # later, a way through it may be constant
+            check_dependence(self._number, x, self.arguments.arrays, self.caller, self.name)
+        self._is_first = False
         self.progress.note(number)
         self._value, self._gradient, self._point = number, gradient, point
 

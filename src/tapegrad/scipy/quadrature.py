@@ -174,10 +174,10 @@ class _Integral:
         low, high = a.item(), b.item()
         results = np.zeros(self.size)
         for place in range(self.size):
-            found = integrate.quad(
+            returned = integrate.quad(
                 functools.partial(at, place=place), low, high, (), self._full_output, **self.options
             )
-            results[place], self.rest = found[0], found[1:]
+            results[place], self.rest = returned[0], returned[1:]
         return results
 
     def by_limit(self, limit: Any, parameters: Sequence[Any], cotangent: Any) -> Any:

@@ -10,7 +10,7 @@ from scipy import optimize
 
 from ..func.gradients import grad, grad_and_value
 from .evaluation import Evaluation
-from .functions import Target, as_number, handed_matrix, not_a_number, refuse_constant
+from .functions import Target, as_number, check_dependence, handed_matrix, not_a_number
 from .progress import Progress
 from .vectors import Arguments, VectorForm, as_constant, name_of
 
@@ -128,25 +128,25 @@ def root_scalar(
     order = 0 if fprime else ORDERS.get(word or "", 0)
     arguments = Arguments("root_scalar", args)
     with Progress("root_scalar", progress) as bar:
+        given = [_float(p, arguments.given) for p in (fprime, fprime2)]
         if fprime is True:
             value: Any = _tuples(f, arguments.given)
         else:
             line = _Line(f, arguments, order, compiled, bar)
             value = line.value
             if order:
-                fprime = line.slope
+                given[0] = line.slope
             if order == 2 and fprime2 is None:
-                fprime2 = line.bend
-        numbers = [_float(p, arguments.given) for p in (fprime, fprime2)]
+                given[1] = line.bend
         points = [None if x is None else float(x) for x in (x0, x1)]
         return optimize.root_scalar(
-            value, (), method, bracket, *numbers, *points, xtol, rtol, maxiter, options
+            value, (), method, bracket, *given, *points, xtol, rtol, maxiter, options
         )
 
 
 def _float(function: Any, args: tuple[Any, ...]) -> Any:
     """Return a derivative that the user gave as one that returns floats."""
-    if not callable(function) or hasattr(function, "__self__"):
+    if not callable(function):
         return function
     return lambda x: float(function(x, *args))
 
@@ -169,10 +169,7 @@ class _Line:
         name = self._name = name_of(f)
 
         def number(x: Any, *others: Any) -> Any:
-            value = as_number(f(x, *arguments.tree(others)), "root_scalar", name)
-            if order:
-                refuse_constant(value, "root_scalar", name)
-            return value
+            return as_number(f(x, *arguments.tree(others)), "root_scalar", name)
 
         def taylor(x: Any, *others: Any) -> tuple[Any, ...]:
             if order == 0:
@@ -186,6 +183,7 @@ class _Line:
             "root_scalar", name, taylor, compiled=compiled,
             key=lambda: ("root_scalar", order, f, arguments.key),
         )  # fmt: skip
+        self._number, self._is_first = number, order > 0
         self._others, self._progress = arguments.arrays, progress
         self._point: float | None = None
         self._numbers: list[float] = []
@@ -196,6 +194,9 @@ class _Line:
             numbers = [y.item() for y in self._run(np.array(x, dtype=float), *self._others)]
             if numbers[0] != numbers[0]:
                 raise ValueError(not_a_number("root_scalar", self._name, numbers[0], x))
+            if self._is_first and not numbers[1]:
+                check_dependence(self._number, np.array(x), self._others, "root_scalar", self._name)
+            self._is_first = False
             self._progress.note(numbers[0])
             self._numbers, self._point = numbers, x
         return self._numbers[place]
