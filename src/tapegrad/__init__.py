@@ -167,6 +167,7 @@ __all__ = [
     "newaxis",
     "njit",
     "no_grad",
+    "optim",
     "pi",
     "register_op",
     "set_default_dtype",

@@ -7,11 +7,12 @@ itself says which is near; notebooks do not, and have `near_names` (notebook_err
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
-__all__ = ["INSTEAD", "getattr_of", "instead_of", "near_names"]
+__all__ = ["INSTEAD", "LATER", "getattr_of", "instead_of", "near_names"]
 
 _COMPILED = (
     "@tg.jit records and compiles a function (docs/jit.md), @tg.njit compiles one with loops "
@@ -31,16 +32,19 @@ _CPU = "tapegrad computes on the CPU only; leave the device out"
 _ONE = (
     "tapegrad computes in one process: use Python's multiprocessing, in which tensors are pickled"
 )
-_STATISTICS = (
-    "tg.rand, randn, normal, bernoulli, multinomial and poisson draw; densities are written out"
-)
+
+#: names that are there once their module is imported, which happens when one is asked for: by module -> (the
+#: module to import, its attribute or None for itself)
+LATER: dict[str, dict[str, tuple[str, str | None]]] = {
+    "tapegrad": {
+        "optim": ("tapegrad.optim", None),
+    },
+}
 
 #: a part of PyTorch's, by module -> the words for what there is instead
 INSTEAD: dict[str, dict[str, str]] = {
     "tapegrad": {
         "nn": _LAYERS,
-        "optim": "a step is written out, `with tg.no_grad(): w -= rate * w.grad`; or give scipy.optimize a "
-        "function of tg.value_and_grad",
         **dict.fromkeys(["compiler", "fx", "export", "cond", "while_loop"], _COMPILED),
         **dict.fromkeys(
             [
@@ -60,16 +64,12 @@ INSTEAD: dict[str, dict[str, str]] = {
         ),
         "set_default_device": _CPU,
         **dict.fromkeys(["distributed", "futures", "multiprocessing"], _ONE),
-        "distributions": _STATISTICS,
         "dropout": "multiply by `tg.bernoulli(tg.full_like(x, 1 - p)) / (1 - p)`",
         "sparse": "tensors are dense",
         "profiler": "print(tg.current_tape()) shows what was recorded, tg.current_tape().stats() counts, and "
         "docs/timing.md says how to time",
         "from_dlpack": "tg.from_numpy(numpy.from_dlpack(x)) shares the memory",
         "set_default_tensor_type": "tg.set_default_dtype sets the dtype of new tensors",
-    },
-    "tapegrad.utils": {
-        "data": "loop over NumPy arrays, or over tensors: `for i in tg.randperm(n).split(size): x[i]`",
     },
 }
 
@@ -91,8 +91,13 @@ def getattr_of(module: str, otherwise: str | None = None) -> Callable[[str], Any
     otherwise : str, optional
         Words for all names that `INSTEAD` does not have.
     """
+    later = LATER.get(module, {})
 
-    def missing(name: str) -> NoReturn:
+    def missing(name: str) -> Any:
+        if name in later:
+            place, attribute = later[name]
+            home = importlib.import_module(place)
+            return home if attribute is None else getattr(home, attribute)
         text = None if name.startswith("__") else instead_of(f"{module}.{name}")
         if text is None and otherwise and not name.startswith("_"):
             text = f"{module} has no {name}: {otherwise}"
