@@ -31,7 +31,8 @@ SOURCE = Path(tapegrad.__file__).parent
 ORDER = [
     ("base",), ("native",), ("ops",), ("tape",), ("rules",), ("engine", "scalar_tape"), ("transforms",),
     ("functions",), ("tensors",), ("jit_compiler",), ("autograd",),
-    ("fft", "func", "linalg", "utils", "njit_compiler", "special"), ("numpy", "ode"), ("array_api", "nn", "scipy"),
+    ("fft", "func", "linalg", "optim", "utils", "njit_compiler", "special"),
+    ("numpy", "ode"), ("array_api", "nn", "scipy"),
     ("testing", "cuda", "notebook_errors", "registered_ops"), ("other_names",), ("__init__",),
     ("tour", "warming"), ("__main__",),
 ]  # fmt: skip
@@ -258,7 +259,8 @@ def test_tab_completion_shows_public_names_only() -> None:
         assert set(dir(place)) - set(place.__all__) <= {"__doc__", "__version__", "scipy"}
     modules = {n for n in dir(tapegrad) if isinstance(getattr(tapegrad, n), ModuleType)}
     assert modules == {
-        "autograd", "cuda", "fft", "func", "linalg", "nn", "scipy", "special", "testing", "utils",
+        "autograd", "cuda", "fft", "func", "linalg", "nn", "optim", "scipy", "special",
+        "testing", "utils",
     }  # fmt: skip
 
 

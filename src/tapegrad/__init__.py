@@ -173,6 +173,7 @@ __all__ = [
     "no_grad",
     "odeint",
     "odeint_adjoint",
+    "optim",
     "pi",
     "register_op",
     "set_default_dtype",

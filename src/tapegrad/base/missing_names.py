@@ -79,6 +79,7 @@ _OF_NN = [
 LATER: dict[str, dict[str, tuple[str, str | None]]] = {
     "tapegrad": {
         "nn": ("tapegrad.nn", None),
+        "optim": ("tapegrad.optim", None),
         "scipy": ("tapegrad.scipy", None),
         **{name: ("tapegrad.nn.functional", name) for name in _OF_NN},
     },
@@ -87,8 +88,6 @@ LATER: dict[str, dict[str, tuple[str, str | None]]] = {
 #: a part of PyTorch's, by module -> the words for what there is instead
 INSTEAD: dict[str, dict[str, str]] = {
     "tapegrad": {
-        "optim": "a step is written out, `with tg.no_grad(): w -= rate * w.grad`; or give scipy.optimize a "
-        "function of tg.value_and_grad",
         **dict.fromkeys(["compiler", "fx", "export", "cond", "while_loop"], _COMPILED),
         **dict.fromkeys(
             [
