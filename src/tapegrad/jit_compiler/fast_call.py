@@ -144,7 +144,8 @@ class FastCall:
         returned, places
             As for `use`.
         """
-        with self._filled((segment, state), returned, len(segment.results), places) as words:
+        purpose = segment, state, tuple([x if type(x) is int else id(x) for x, _, _ in tensors])
+        with self._filled(purpose, returned, len(segment.results), places) as words:
             if words is None:
                 return
             rows = np.zeros((len(tensors) + 1, nt.J_TENSOR), np.int64)

@@ -284,7 +284,7 @@ class Jitted:
         return self._reasons.text()
 
     def captured(self) -> list[Any]:
-        """Return the tensors of its surroundings that the function uses, as far as it was recorded.
+        """Return the tensors of its surroundings that the function may use, in the ways that were recorded.
 
         Examples
         --------
@@ -295,7 +295,7 @@ class Jitted:
         >>> f.captured()
         [tensor(2., requires_grad=True)]
         """
-        every = [x.surroundings.tensors() or [] for traces in self._traces.values() for x in traces]
+        every = [x.surroundings.visible() for traces in self._traces.values() for x in traces]
         return list({id(tensor): tensor for tensors in every for tensor in tensors}.values())
 
     def tapes(self) -> list[ClosedTape]:

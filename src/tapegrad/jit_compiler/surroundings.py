@@ -53,6 +53,7 @@ class Surroundings:
         self, function: Callable[..., Any], captured: Sequence[Any], arrays: Sequence[np.ndarray],
         signature: Signature,
     ) -> None:  # fmt: skip
+        self._parts = function, arrays, signature
         shared = {a.ctypes.data for a in arrays}
         places: dict[int, list[Getter]] = {}
         self._constants: list[tuple[Getter, Any]] = []
@@ -91,6 +92,16 @@ class Surroundings:
         self._captured = [
             (places.get(id(t), [functools.partial(same, t)]), _described(t)) for t in captured
         ]
+
+    def renewed(self, captured: Sequence[Any]) -> Surroundings:
+        """Return the same, with checks for other tensors in the place of those that were captured."""
+        function, arrays, signature = self._parts
+        return Surroundings(function, captured, arrays, signature)
+
+    def visible(self) -> list[Any]:
+        """Return all tensors that the function may use, as they are now; none if something has changed."""
+        captured = self.tensors()
+        return [] if captured is None else [*captured, *(getter() for getter, _ in self._tensors)]
 
     def tensors(self) -> list[Any] | None:
         """The captured tensors as they are now; None if something is not as it was."""

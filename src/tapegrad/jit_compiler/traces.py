@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -48,6 +49,8 @@ class Trace:
         Number of results that are not reads.
     is_compiled : bool
         Whether compiled code computed `reads`, whose sums may differ in the last bit.
+    last_captured : sequence of Tensor
+        Those of the last call for which checks were not made.
     """
 
     tape: ClosedTape
@@ -58,6 +61,7 @@ class Trace:
     out_spec: Any
     results: int
     is_compiled: bool = False
+    last_captured: Sequence[Any] = ()
 
     @cached_property
     def promise(self) -> Promise:
@@ -81,6 +85,7 @@ class Trace:
         if captured is None:
             differences.append(self.surroundings.change())
             return None
+        self._follow(captured)
         given = [*arguments.inputs, *captured]
         if not self.reads:
             return self.results_for(given, has_tensors=arguments.has_tensors)
@@ -98,6 +103,13 @@ class Trace:
             return None
         self.reads, self.is_compiled = tuple(map(np.copy, reads)), True
         return results
+
+    def _follow(self, captured: list[Any]) -> None:
+        """Let checks be of tensors that stand where others were captured, when they come a second time."""
+        if any(a is not b for a, b in zip(captured, self.surroundings.seen, strict=False)):
+            last, self.last_captured = self.last_captured, captured
+            if len(last) == len(captured) and all(map(operator.is_, last, captured)):
+                self.surroundings = self.surroundings.renewed(captured)
 
     def results_for(self, given: Sequence[Any], *, has_tensors: bool) -> list[Any]:
         """Results for inputs and what was captured, whatever is read."""

@@ -103,7 +103,7 @@ class Times(NamedTuple):
 
 def checked_times(name: str, t: Any) -> Times:
     """Return the times at which the solution is wanted."""
-    tensor = t if is_tensor(t) else FUNCTIONS["as_tensor"](np.asarray(t, np.float64))
+    tensor = t if is_tensor(t) else FUNCTIONS["tensor"](np.asarray(t, np.float64))
     if tensor.ndim != 1 or not len(tensor):
         raise ValueError(
             f"{name}: t must be one-dimensional with at least one time, got shape {tuple(tensor.shape)}"
