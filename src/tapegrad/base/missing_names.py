@@ -1,9 +1,9 @@
 """Names that a module does not have: packages that come when they are asked for, and errors for all others.
 
-Start reading at `LATER` and at `INSTEAD`, which says what stands in the place of a part of PyTorch. `getattr_of`
-makes a module's ``__getattr__``, which runs for missing names only;
-`instead_of` answers for imports of missing submodules (other_names.py). Where a name is misspelt, Python
-itself says which is near; notebooks do not, and have `near_names` (notebook_errors.py).
+Start reading at `LATER` and at `INSTEAD`, which says what stands in the place of a part of PyTorch.
+`getattr_of` makes a module's ``__getattr__``, which runs for missing names only; `instead_of` answers for
+imports of missing submodules (other_names.py). Where a name is misspelt, Python itself says which is near;
+notebooks do not, and have `near_names` (notebook_errors.py).
 """
 
 from __future__ import annotations
@@ -33,13 +33,47 @@ _STATISTICS = (
 )
 
 #: functions of ``torch.nn.functional`` that PyTorch has at its top level, too
-_OF_NN = (
-    "adaptive_avg_pool1d alpha_dropout avg_pool1d batch_norm bilinear binary_cross_entropy_with_logits celu celu_ "
-    "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d cosine_embedding_loss dropout embedding "
-    "embedding_bag feature_alpha_dropout group_norm hardshrink hinge_embedding_loss instance_norm kl_div layer_norm "
-    "margin_ranking_loss max_pool1d max_pool2d max_pool3d poisson_nll_loss prelu rms_norm rrelu rrelu_ selu selu_ "
-    "threshold threshold_ triplet_margin_loss"
-).split()
+_OF_NN = [
+    "adaptive_avg_pool1d",
+    "alpha_dropout",
+    "avg_pool1d",
+    "batch_norm",
+    "bilinear",
+    "binary_cross_entropy_with_logits",
+    "celu",
+    "celu_",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
+    "cosine_embedding_loss",
+    "dropout",
+    "embedding",
+    "embedding_bag",
+    "feature_alpha_dropout",
+    "group_norm",
+    "hardshrink",
+    "hinge_embedding_loss",
+    "instance_norm",
+    "kl_div",
+    "layer_norm",
+    "margin_ranking_loss",
+    "max_pool1d",
+    "max_pool2d",
+    "max_pool3d",
+    "poisson_nll_loss",
+    "prelu",
+    "rms_norm",
+    "rrelu",
+    "rrelu_",
+    "selu",
+    "selu_",
+    "threshold",
+    "threshold_",
+    "triplet_margin_loss",
+]
 #: names that are there once their module is imported, which happens when one is asked for: by module -> (the
 #: module to import, its attribute or None for itself)
 LATER: dict[str, dict[str, tuple[str, str | None]]] = {
@@ -94,7 +128,7 @@ def instead_of(name: str) -> str | None:
 
 
 def getattr_of(module: str, otherwise: str | None = None) -> Callable[[str], Any]:
-    """Return ``__getattr__`` of a module: it imports what comes later, and raises the error for a missing name.
+    """Return ``__getattr__`` of a module: it imports what comes later, and raises errors.
 
     Parameters
     ----------
@@ -103,7 +137,6 @@ def getattr_of(module: str, otherwise: str | None = None) -> Callable[[str], Any
     otherwise : str, optional
         Words for all names that `INSTEAD` does not have.
     """
-
     later = LATER.get(module, {})
 
     def missing(name: str) -> Any:

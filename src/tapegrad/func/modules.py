@@ -54,8 +54,8 @@ def _places(
         for other in others:
             if other in tensors and tensors[other] is not tensors[name]:
                 raise ValueError(
-                    f"functional_call got multiple values for keys {sorted([name, *others])}, which are tied. "
-                    "Consider using tie_weights=False"
+                    f"functional_call got multiple values for keys {sorted([name, *others])}, which are "
+                    "tied. Consider using tie_weights=False"
                 )
         places[name] = [(table, last), *(_table_of(module, n) for n in others)]
     return places
@@ -68,14 +68,21 @@ def _with_tensors(
     """Put other tensors in the place of a module's, for as long as this lasts."""
     for name, value in tensors.items():
         if not record.is_tensor(value):
-            raise TypeError(f"functional_call: {name} has to be a Tensor, but is a {type(value).__name__}")
+            raise TypeError(
+                f"functional_call: {name} has to be a Tensor, but is a {type(value).__name__}"
+            )
     places = _places(module, tensors, tie_weights)
     unexpected = [name for name, found_at in places.items() if not found_at]
     if strict:
         reached = {id(table) + hash(last) for each in places.values() for table, last in each}
-        members = [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
+        members = [
+            *module.named_parameters(remove_duplicate=False),
+            *module.named_buffers(remove_duplicate=False),
+        ]
         missing = [
-            n for n, _ in members if id(_table_of(module, n)[0]) + hash(_table_of(module, n)[1]) not in reached
+            n
+            for n, _ in members
+            if id(_table_of(module, n)[0]) + hash(_table_of(module, n)[1]) not in reached
         ]
         errors = []
         if unexpected:
@@ -91,9 +98,7 @@ def _with_tensors(
         path, _, last = unexpected[0].rpartition(".")
         owner = module.get_submodule(path)  # raises where there is none
         raise AttributeError(f"{type(owner).__name__} has no attribute `{last}`")
-    before = [
-        (table, last, table[last]) for each in places.values() for table, last in each
-    ]
+    before = [(table, last, table[last]) for each in places.values() for table, last in each]
     try:
         for name, each in places.items():
             for table, last in each:
@@ -155,7 +160,9 @@ def functional_call(
         names = [name for d in tensors for name in d]
         repeated = sorted({n for n in names if names.count(n) > 1})
         if repeated:
-            raise ValueError(f"{repeated} appeared in multiple dictionaries; behavior of functional call is ambiguous")
+            raise ValueError(
+                f"{repeated} appeared in multiple dictionaries; behavior of functional call is ambiguous"
+            )
         tensors = {name: value for d in tensors for name, value in d.items()}
     if not isinstance(tensors, Mapping):
         raise ValueError(
@@ -197,7 +204,9 @@ def stack_module_state(models: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     if not models:
         raise RuntimeError("stack_module_state: Expected at least one model, got 0.")
     if len({m.training for m in models}) > 1:
-        raise RuntimeError("stack_module_state: Expected all models to have the same training/eval mode.")
+        raise RuntimeError(
+            "stack_module_state: Expected all models to have the same training/eval mode."
+        )
     if not all(type(m) is type(models[0]) for m in models):
         raise RuntimeError("stack_module_state: Expected all models to be of the same class.")
     parameters = {

@@ -209,7 +209,9 @@ class _Walk:
         parts = list(self._parts(use, names))
         if not parts or isinstance(value, type | types.FunctionType | types.ModuleType):
             yield use
-        below = 0 if hasattr(type(value), CALLED) else depth + 1  # modules nest as deep as they like
+        below = (
+            0 if hasattr(type(value), CALLED) else depth + 1
+        )  # modules nest as deep as they like
         for part, is_final in parts:
             if is_final:
                 yield part

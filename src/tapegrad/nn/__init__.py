@@ -6,8 +6,9 @@
 >>> model(tg.ones(4, 2)).shape
 Size([4, 1])
 
-functional.py has the functions, which operations/ defines by the package's operations; modules/ has `Module` and the
-layers; parameter.py what a module takes for its parameters. Nothing of it is imported by ``import tapegrad``.
+functional.py has the functions, which operations/ defines by the package's operations; modules/ has
+`Module` and the layers; parameter.py what a module takes for its parameters. Nothing of it is imported by
+``import tapegrad``.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from .modules import *  # noqa: F403
 from .modules import __all__ as _modules
 from .parameter import Buffer, Parameter
 
-__all__ = sorted([*_modules, "Buffer", "Parameter", "functional", "init", "modules", "parameter", "utils"])
+__all__ = sorted(
+    [*_modules, "Buffer", "Parameter", "functional", "init", "modules", "parameter", "utils"]
+)
 _ = Buffer, Parameter, functional, init, modules, parameter, utils
 
 

@@ -340,8 +340,7 @@ class AutogradMethods:
         record.check_tensors("data", (value,))
         active = self.requires_grad
         if value.dtype is not self.dtype and not (
-            self.is_leaf
-            and (not active or (value.dtype.is_inexact and not self._is_in_graph()))
+            self.is_leaf and (not active or (value.dtype.is_inexact and not self._is_in_graph()))
         ):
             raise RuntimeError(
                 "Attempted to call `variable.set_data(tensor)`, but `variable` and `tensor` have "

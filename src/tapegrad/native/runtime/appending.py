@@ -13,9 +13,9 @@ from .. import abi as nt
 from .. import words as it
 from ..words import globals_address, helper, p8, p32, p64, stack_words
 from .recording import (
+    _BASE,
     _NEED_PYTHON,
     _STATE,
-    _BASE,
     _TYPE,
     CHARACTERS,
     bind,

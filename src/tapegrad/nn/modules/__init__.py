@@ -1,7 +1,8 @@
 """PyTorch's ``torch.nn.modules``.
 
-`Module` is made of four classes: members.py (attributes), hooks.py (calls), state.py (`state_dict`), module.py. Start
-reading at members.py; the others are layers, each a thin face of a function of operations/.
+`Module` is made of four classes: members.py (attributes), hooks.py (calls), state.py (`state_dict`),
+module.py. Start reading at members.py; the others are layers, each a thin face of a function of
+operations/.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from .normalization import *  # noqa: F403
 from .pooling import *  # noqa: F403
 
 _parts = (activation, container, conv, layers, loss, normalization, pooling)
-__all__ = sorted({"Bilinear", "Identity", "Linear", "Module", *(n for p in _parts for n in p.__all__)})
+__all__ = sorted(
+    {"Bilinear", "Identity", "Linear", "Module", *(n for p in _parts for n in p.__all__)}
+)
 _ = Bilinear, Identity, Linear, Module, linear
 
 

@@ -12,9 +12,34 @@ from .module import Module
 from .stateless import Stateless
 
 __all__ = [
-    "CELU", "ELU", "GELU", "GLU", "Hardshrink", "Hardsigmoid", "Hardswish", "Hardtanh", "LeakyReLU",
-    "LogSigmoid", "LogSoftmax", "Mish", "PReLU", "RReLU", "ReLU", "ReLU6", "SELU", "SiLU", "Sigmoid",
-    "Softmax", "Softmax2d", "Softmin", "Softplus", "Softshrink", "Softsign", "Tanh", "Tanhshrink", "Threshold",
+    "CELU",
+    "ELU",
+    "GELU",
+    "GLU",
+    "SELU",
+    "Hardshrink",
+    "Hardsigmoid",
+    "Hardswish",
+    "Hardtanh",
+    "LeakyReLU",
+    "LogSigmoid",
+    "LogSoftmax",
+    "Mish",
+    "PReLU",
+    "RReLU",
+    "ReLU",
+    "ReLU6",
+    "SiLU",
+    "Sigmoid",
+    "Softmax",
+    "Softmax2d",
+    "Softmin",
+    "Softplus",
+    "Softshrink",
+    "Softsign",
+    "Tanh",
+    "Tanhshrink",
+    "Threshold",
 ]  # fmt: skip
 
 
@@ -79,31 +104,31 @@ class Mish(Stateless):
 class Sigmoid(Stateless):
     """`sigmoid`: ``1 / (1 + exp(-x))``."""
 
-    function, options = functions.sigmoid, {}  # type: ignore[var-annotated]
+    function, options = functions.sigmoid, {}
 
 
 class Tanh(Stateless):
     """`tanh`: the hyperbolic tangent."""
 
-    function, options = functions.tanh, {}  # type: ignore[var-annotated]
+    function, options = functions.tanh, {}
 
 
 class LogSigmoid(Stateless):
     """`logsigmoid`: the logarithm of the sigmoid."""
 
-    function, options = functions.logsigmoid, {}  # type: ignore[var-annotated]
+    function, options = functions.logsigmoid, {}
 
 
 class Softsign(Stateless):
     """`softsign`: ``x / (1 + abs(x))``."""
 
-    function, options = functions.softsign, {}  # type: ignore[var-annotated]
+    function, options = functions.softsign, {}
 
 
 class Tanhshrink(Stateless):
     """`tanhshrink`: ``x - tanh(x)``."""
 
-    function, options = functions.tanhshrink, {}  # type: ignore[var-annotated]
+    function, options = functions.tanhshrink, {}
 
 
 class Hardtanh(Stateless):
@@ -187,9 +212,7 @@ class Softmax2d(Module):
     def forward(self, input: Any) -> Tensor:
         """Return the softmax."""
         if input.ndim not in (3, 4):
-            raise ValueError(
-                f"Softmax2d: expected input to be 3D or 4D, got {input.ndim}D instead"
-            )
+            raise ValueError(f"Softmax2d: expected input to be 3D or 4D, got {input.ndim}D instead")
         return functions.softmax(input, -3)
 
 
@@ -206,11 +229,15 @@ class RReLU(Stateless):
 class PReLU(Module):
     """`prelu`: x, or times a slope where it is negative, which is a parameter."""
 
-    def __init__(self, num_parameters: int = 1, init: float = 0.25, device: Any = None, dtype: Any = None) -> None:
+    def __init__(
+        self, num_parameters: int = 1, init: float = 0.25, device: Any = None, dtype: Any = None
+    ) -> None:
         super().__init__()
         self.num_parameters = num_parameters
         self.init = init
-        self.weight = Parameter(TOP["full"]((num_parameters,), float(init), device=device, dtype=dtype))
+        self.weight = Parameter(
+            TOP["full"]((num_parameters,), float(init), device=device, dtype=dtype)
+        )
 
     def forward(self, input: Any) -> Tensor:
         """Return the activation."""

@@ -141,9 +141,7 @@ class _Transposed(_Conv):
     ) -> None:  # fmt: skip
         super().__init__()
         if padding_mode != "zeros":
-            raise ValueError(
-                f'Only "zeros" padding mode is supported for {type(self).__name__}'
-            )
+            raise ValueError(f'Only "zeros" padding mode is supported for {type(self).__name__}')
         self._set(
             in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode,
             output_padding, device, dtype,

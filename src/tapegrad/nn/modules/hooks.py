@@ -1,8 +1,8 @@
 """Calls of a module, with its hooks: before and after `forward`, and in the backward pass.
 
-Where a module has no hooks, a call of it is one of `forward`. Backward hooks stand in two Functions that do nothing
-else (`_Outputs`, `_Inputs`), around what the module computes: in a pass the gradients of the outputs come by the
-first, and those of the inputs by the second.
+Where a module has no hooks, a call of it is one of `forward`. Backward hooks stand in two Functions that do
+nothing else (`_Outputs`, `_Inputs`), around what the module computes: in a pass the gradients of the
+outputs come by the first, and those of the inputs by the second.
 """
 
 from __future__ import annotations
@@ -226,14 +226,14 @@ class _Inputs(Function):
     """The identity, whose derivative calls the hooks with the gradients of a module's inputs."""
 
     @staticmethod
-    def forward(ctx: Any, hooks: _BackwardHooks, *args: Any) -> Any:  # type: ignore[override]
+    def forward(ctx: Any, hooks: _BackwardHooks, *args: Any) -> Any:
         """Return the arguments."""
         ctx.hooks = hooks
         ctx.set_materialize_grads(False)
         return tuple([x.view_as(x) for x in args])
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, *gradients: Any) -> Any:
         """Call the hooks."""
         hooks: _BackwardHooks = ctx.hooks
         given = _spread(gradients, hooks.places, hooks.of_inputs)
@@ -254,14 +254,14 @@ class _Outputs(Function):
     """The identity, whose derivative calls the hooks with the gradients of a module's outputs."""
 
     @staticmethod
-    def forward(ctx: Any, hooks: _BackwardHooks, places: Any, *args: Any) -> Any:  # type: ignore[override]
+    def forward(ctx: Any, hooks: _BackwardHooks, places: Any, *args: Any) -> Any:
         """Return the arguments."""
         ctx.hooks, ctx.places = hooks, places
         ctx.set_materialize_grads(False)
         return tuple([x.view_as(x) for x in args])
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, *gradients: Any) -> Any:
         """Call the hooks."""
         hooks: _BackwardHooks = ctx.hooks
         given = _spread(gradients, ctx.places, hooks.of_outputs)

@@ -21,8 +21,6 @@ __all__ = [
     "ReplicationPad2d", "Unflatten", "ZeroPad1d", "ZeroPad2d",
 ]  # fmt: skip
 
-Options = ClassVar[dict[str, Any]]
-
 
 # --------------------------------------------------------------------------- tables
 class Embedding(Module):
@@ -58,7 +56,9 @@ class Embedding(Module):
         self.sparse = sparse
         if _weight is not None:
             if tuple(_weight.shape) != (num_embeddings, embedding_dim):
-                raise AssertionError("Shape of weight does not match num_embeddings and embedding_dim")
+                raise AssertionError(
+                    "Shape of weight does not match num_embeddings and embedding_dim"
+                )
             self.weight = Parameter(_weight, requires_grad=not _freeze)
             return
         new = empty_parameter(num_embeddings, embedding_dim, device=device, dtype=dtype)
@@ -85,9 +85,9 @@ class Embedding(Module):
         """Return a table of given vectors, by default without gradients."""
         if embeddings.ndim != 2:
             raise AssertionError("Embeddings parameter is expected to be 2-dimensional")
-        return cls(
-            *embeddings.shape, padding_idx=padding_idx, _weight=embeddings, _freeze=freeze, **options
-        )
+        rows, features = embeddings.shape
+        options |= {"padding_idx": padding_idx, "_weight": embeddings, "_freeze": freeze}
+        return cls(rows, features, **options)
 
     def extra_repr(self) -> str:
         """Return the sizes."""
@@ -131,14 +131,12 @@ class Dropout(Stateless):
     """`dropout`, in training only."""
 
     function = layers.dropout
-    options: Options = {"p": 0.5, "inplace": False}
+    options: ClassVar[dict[str, Any]] = {"p": 0.5, "inplace": False}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if not 0.0 <= self.p <= 1.0:
-            raise ValueError(
-                f"dropout probability has to be between 0 and 1, but got {self.p}"
-            )
+            raise ValueError(f"dropout probability has to be between 0 and 1, but got {self.p}")
 
     def forward(self, input: Any) -> Tensor:
         """Return the input, some of it zero."""

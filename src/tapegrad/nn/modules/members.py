@@ -1,7 +1,8 @@
 """Members of a module: parameters, buffers and submodules, which attributes stand for.
 
-Each kind is a dict in the module's own dict: ``_parameters``, ``_buffers``, ``_modules``. Assigning sorts a value into
-one of them, and `Members.__getattr__` looks there for what is no ordinary attribute. Start reading at `Members`.
+Each kind is a dict in the module's own dict: ``_parameters``, ``_buffers``, ``_modules``. Assigning sorts a
+value into one of them, and `Members.__getattr__` looks there for what is no ordinary attribute. Start
+reading at `Members`.
 """
 
 from __future__ import annotations
@@ -130,7 +131,7 @@ class Members:
         if not isinstance(name, str):
             raise TypeError(f"{kind} name should be a string. Got {type_name(name)}")
         if "." in name:
-            raise KeyError(f"{kind} name can't contain \".\"{dotted}")
+            raise KeyError(f'{kind} name can\'t contain "."{dotted}')
         if name == "":
             raise KeyError(f'{kind} name can\'t be empty string ""')
         if hasattr(self, name) and name not in self.__dict__[table]:

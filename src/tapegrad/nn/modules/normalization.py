@@ -177,7 +177,11 @@ class LayerNorm(Module):
         self.eps = eps
         self.elementwise_affine = elementwise_affine
         for name, wanted in (("weight", elementwise_affine), ("bias", elementwise_affine and bias)):
-            new = empty_parameter(*self.normalized_shape, device=device, dtype=dtype) if wanted else None
+            new = (
+                empty_parameter(*self.normalized_shape, device=device, dtype=dtype)
+                if wanted
+                else None
+            )
             self.register_parameter(name, new)
         self.reset_parameters()
 

@@ -71,7 +71,9 @@ class State(Hooks):
         if self._has_extra_state("get_extra_state"):
             destination[prefix + _EXTRA] = self.get_extra_state()
 
-    def state_dict(self, *, destination: Any = None, prefix: str = "", keep_vars: bool = False) -> Any:
+    def state_dict(
+        self, *, destination: Any = None, prefix: str = "", keep_vars: bool = False
+    ) -> Any:
         """Return the state by name: tensors that share the memory of the module's.
 
         Parameters
@@ -114,7 +116,13 @@ class State(Hooks):
         """Take the state of this module itself; what does not fit is noted in the lists."""
         for hook in self._load_state_dict_pre_hooks.values():
             hook(
-                state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+                state_dict,
+                prefix,
+                local_metadata,
+                strict,
+                missing_keys,
+                unexpected_keys,
+                error_msgs,
             )
         assign = local_metadata.get("assign_to_params_buffers", False)
         for name, tensor in self._own_state().items():
@@ -228,7 +236,9 @@ class State(Hooks):
                     errors.insert(0, f"{words} key(s) in state_dict: {names}. ")
         if errors:
             lines = "\n\t".join(errors)
-            raise RuntimeError(f"Error(s) in loading state_dict for {type(self).__name__}:\n\t{lines}")
+            raise RuntimeError(
+                f"Error(s) in loading state_dict for {type(self).__name__}:\n\t{lines}"
+            )
         return IncompatibleKeys(missing, unexpected)
 
     # ------------------------------------------------------------------ hooks

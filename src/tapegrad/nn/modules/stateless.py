@@ -38,7 +38,8 @@ class Stateless(Module):
         if "options" in vars(cls):
             kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
             parameters = [
-                inspect.Parameter(name, kind, default=default) for name, default in cls.options.items()
+                inspect.Parameter(name, kind, default=default)
+                for name, default in cls.options.items()
             ]
             cls.__signature__ = inspect.Signature(parameters)
             cls._names = tuple(cls.options)
@@ -75,7 +76,9 @@ class Loss(Stateless):
 
     def __init_subclass__(cls, **more: Any) -> None:
         super().__init_subclass__(**more)
-        cls._names = tuple(n for n in cls._names if n not in ("size_average", "reduce", "weight", "pos_weight"))
+        cls._names = tuple(
+            n for n in cls._names if n not in ("size_average", "reduce", "weight", "pos_weight")
+        )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

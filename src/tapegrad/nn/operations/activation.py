@@ -15,7 +15,8 @@ from .top_level import TOP
 
 __all__ = [
     "celu", "celu_", "elu", "elu_", "gelu", "glu", "gumbel_softmax", "hardshrink", "hardsigmoid", "hardswish",
-    "hardtanh", "hardtanh_", "leaky_relu", "leaky_relu_", "log_softmax", "logsigmoid", "mish", "prelu", "relu",
+    "hardtanh", "hardtanh_", "leaky_relu", "leaky_relu_", "log_softmax", "logsigmoid", "mish", "prelu",
+    "relu",
     "relu6", "relu_", "rrelu", "rrelu_", "selu", "selu_", "sigmoid", "silu", "softmax", "softmin", "softplus",
     "softshrink", "softsign", "tanh", "tanhshrink", "threshold", "threshold_",
 ]  # fmt: skip
@@ -75,7 +76,9 @@ def prelu(input: Any, weight: Any) -> Tensor:
                 f"Mismatch of parameter numbers and input channel size. Found parameter numbers = {count} "
                 f"and channel size = {channels}."
             )
-    slope = weight.reshape(1, count, *[1] * (input.ndim - 2)) if input.ndim > 1 else weight.reshape(())
+    slope = (
+        weight.reshape(1, count, *[1] * (input.ndim - 2)) if input.ndim > 1 else weight.reshape(())
+    )
     if input.ndim == 1:
         slope = weight.reshape(1)
     result: Tensor = _where(input > 0, input, slope * input)
@@ -148,7 +151,7 @@ def hardtanh(
     if min_val > max_val:
         raise ValueError("min_val cannot be greater than max_val")
     result: Tensor = _between(input, min_val, max_val)
-    return input.copy_(result) if inplace else result  # type: ignore[no-any-return]
+    return input.copy_(result) if inplace else result
 
 
 def hardsigmoid(input: Any, inplace: bool = False) -> Tensor:
@@ -156,7 +159,7 @@ def hardsigmoid(input: Any, inplace: bool = False) -> Tensor:
     result: Tensor = _where(
         (input <= -3) | (input >= 3), (input.detach() + 3).clamp(0, 6) / 6, (input + 3) / 6
     )
-    return input.copy_(result) if inplace else result  # type: ignore[no-any-return]
+    return input.copy_(result) if inplace else result
 
 
 def _hardswish(input: Any) -> Any:
@@ -181,7 +184,9 @@ def softshrink(input: Any, lambd: float = 0.5) -> Tensor:
     """Return the input, `lambd` nearer to zero, and zero where it is nearer than that."""
     if not lambd >= 0:
         raise RuntimeError(f"lambda must be greater or equal to 0, but found to be {lambd:g}.")
-    inside = _where(input < -lambd, input + lambd, _where(input != input, input, input.new_zeros(())))
+    inside = _where(
+        input < -lambd, input + lambd, _where(input != input, input, input.new_zeros(()))
+    )
     result: Tensor = _where(input > lambd, input - lambd, inside)
     return result
 
@@ -288,8 +293,10 @@ def softmin(input: Any, dim: int | None = None, _stacklevel: int = 3, dtype: Any
 def gumbel_softmax(
     logits: Any, tau: float = 1, hard: bool = False, eps: float = 1e-10, dim: int = -1
 ) -> Tensor:
-    """Return a sample of the Gumbel-softmax distribution; with `hard` one-hot, and differentiated as if soft."""
-    uniform = TOP["rand_like"](logits.detach()).clamp_min(1e-38 if logits.dtype.itemsize < 8 else 1e-300)
+    """Return samples of the Gumbel-softmax distribution; `hard` ones are differentiated as if soft."""
+    uniform = TOP["rand_like"](logits.detach()).clamp_min(
+        1e-38 if logits.dtype.itemsize < 8 else 1e-300
+    )
     gumbels = (logits - _log(-_log(uniform))) / tau
     soft = softmax(gumbels, dim)
     if not hard:
@@ -310,6 +317,7 @@ def _made_in_place(function: Callable[..., Tensor]) -> Any:
     return in_place
 
 
-relu_, leaky_relu_, rrelu_ = map(_made_in_place, (relu, leaky_relu, rrelu))
-elu_, celu_, selu_ = map(_made_in_place, (elu, celu, selu))
-hardtanh_, threshold_ = map(_made_in_place, (hardtanh, threshold))
+relu_, leaky_relu_ = _made_in_place(relu), _made_in_place(leaky_relu)
+elu_, celu_, selu_ = _made_in_place(elu), _made_in_place(celu), _made_in_place(selu)
+rrelu_, hardtanh_ = _made_in_place(rrelu), _made_in_place(hardtanh)
+threshold_ = _made_in_place(threshold)

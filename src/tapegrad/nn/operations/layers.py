@@ -1,4 +1,4 @@
-"""Functions of layers: `linear`, `bilinear`, `embedding`, `dropout`, attention; `pad` and `one_hot` of the package."""
+"""Functions of layers: `linear`, `bilinear`, `embedding`, `dropout`, attention; and `pad`, `one_hot`."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def embedding(
         padding_idx %= weight.shape[0]
     result: Any = weight[input]
     if padding_idx is None:
-        return result  # type: ignore[no-any-return]
+        return result
     kept: Tensor = _where((input == padding_idx).unsqueeze(-1), result.detach(), result)
     return kept
 
@@ -136,7 +136,9 @@ def dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = F
 
 
 def _channel_dropout(dims: int) -> Any:
-    def function(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    def function(
+        input: Any, p: float = 0.5, training: bool = True, inplace: bool = False
+    ) -> Tensor:
         _check_probability(p)
         result: Any = input
         if training and p:
@@ -162,7 +164,9 @@ def _alpha_dropped(input: Any, p: float, shape: Any, inplace: bool) -> Any:
     return input.copy_(result) if inplace else result
 
 
-def alpha_dropout(input: Any, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:
+def alpha_dropout(
+    input: Any, p: float = 0.5, training: bool = False, inplace: bool = False
+) -> Tensor:
     """Set elements to the lowest value of `selu` with a probability; mean and variance stay."""
     _check_probability(p)
     result: Tensor = _alpha_dropped(input, p, input.shape, inplace) if training and p else input

@@ -9,10 +9,10 @@ import warnings
 from typing import Any
 
 from ...ops.layout import broadcast_shapes
+from ...ops.table import TABLE
 from ...tape import recording as record
 from ...tape.current import current_tape
 from ...tensors.tensor import Tensor
-from ...ops.table import TABLE
 from .top_level import TOP
 
 __all__ = [
@@ -112,7 +112,7 @@ def smooth_l1_loss(
     input: Any, target: Any, size_average: Any = None, reduce: Any = None, reduction: str = "mean",
     beta: float = 1.0,
 ) -> Tensor:  # fmt: skip
-    """Return absolute differences, less ``beta / 2``; where they are below `beta`, squares of the same slope."""
+    """Return absolute differences less ``beta / 2``, or squares where they are below `beta`."""
     _pair("smooth_l1_loss", input, target)
     reduction = reduction_of(size_average, reduce, reduction)
     if beta < 0:
@@ -221,10 +221,9 @@ def kl_div(
             "'mean' will be changed to behave the same as 'batchmean' in the next major release.",
             stacklevel=2,
         )
+    losses = TOP["xlogy"](target, target) - target * input
     if log_target:
         losses = _exp(target) * (target - input)
-    else:
-        losses = TOP["xlogy"](target, target) - target * input
     result = reduced(losses, kind)
     if batch and input.ndim:
         result = result / input.shape[0]
@@ -245,7 +244,12 @@ def poisson_nll_loss(
 
 
 def gaussian_nll_loss(
-    input: Any, target: Any, var: Any, full: bool = False, eps: float = 1e-6, reduction: str = "mean"
+    input: Any,
+    target: Any,
+    var: Any,
+    full: bool = False,
+    eps: float = 1e-6,
+    reduction: str = "mean",
 ) -> Tensor:
     """Return the negative log-likelihood of normal targets with mean `input` and variance `var`."""
     if not isinstance(var, Tensor):

@@ -21,10 +21,14 @@ pdist: Any = TOP["pdist"]
 _rsqrt: Any = TOP["rsqrt"]
 
 
-def normalize(input: Any, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, out: Any = None) -> Tensor:
+def normalize(
+    input: Any, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, out: Any = None
+) -> Tensor:
     """Divide by the norm over a dimension, or by `eps` where that is larger."""
     length = input.norm(p, dim, keepdim=True).clamp_min(eps)
-    result: Tensor = TOP["div"](input, length) if out is None else TOP["div"](input, length, out=out)
+    result: Tensor = (
+        TOP["div"](input, length) if out is None else TOP["div"](input, length, out=out)
+    )
     return result
 
 
@@ -34,7 +38,9 @@ def _standardized(input: Any, dims: Sequence[int], eps: float) -> Any:
     return centred * _rsqrt((centred * centred).mean(dims, keepdim=True) + eps)
 
 
-def _last_dims(name: str, input: Any, normalized_shape: Sequence[int], weight: Any, bias: Any) -> list[int]:
+def _last_dims(
+    name: str, input: Any, normalized_shape: Sequence[int], weight: Any, bias: Any
+) -> list[int]:
     """Return the dimensions at the end that have a shape.
 
     Raises
@@ -64,7 +70,11 @@ def _last_dims(name: str, input: Any, normalized_shape: Sequence[int], weight: A
 
 
 def layer_norm(
-    input: Any, normalized_shape: Sequence[int], weight: Any = None, bias: Any = None, eps: float = 1e-5
+    input: Any,
+    normalized_shape: Sequence[int],
+    weight: Any = None,
+    bias: Any = None,
+    eps: float = 1e-5,
 ) -> Tensor:
     """Return the input with mean 0 and variance 1 over its last dimensions, times `weight`, plus `bias`.
 
@@ -91,7 +101,11 @@ def rms_norm(
     """Divide by the root of the mean of squares over the last dimensions, and multiply by `weight`."""
     dims = _last_dims("rms_norm", input, normalized_shape, weight, None)
     if eps is None:
-        eps = TOP["finfo"](input.dtype).eps if "finfo" in TOP else 2.0 ** -(23 if input.dtype.itemsize == 4 else 52)
+        eps = (
+            TOP["finfo"](input.dtype).eps
+            if "finfo" in TOP
+            else 2.0 ** -(23 if input.dtype.itemsize == 4 else 52)
+        )
     result: Tensor = input * _rsqrt((input * input).mean(dims, keepdim=True) + eps)
     return result if weight is None else result * weight
 
@@ -137,13 +151,12 @@ def batch_norm(
         ("running_mean", running_mean), ("running_var", running_var), ("weight", weight), ("bias", bias),
     ):  # fmt: skip
         if value is not None and value.numel() != channels:
-            raise RuntimeError(
-                f"{name} should contain {channels} elements not {value.numel()}"
-            )
+            raise RuntimeError(f"{name} should contain {channels} elements not {value.numel()}")
     dims = [0, *range(2, input.ndim)]
     if not training:
-        if running_mean is None or running_var is None:
-            raise RuntimeError("running_mean and running_var must be defined in evaluation mode")
+        for name, value in (("running_mean", running_mean), ("running_var", running_var)):
+            if value is None:
+                raise RuntimeError(f"{name} must be defined in evaluation mode")
         scale = _rsqrt(_by_channel(running_var, input) + eps)
         result: Tensor = _scaled((input - _by_channel(running_mean, input)) * scale, weight, bias)
         return result
@@ -156,7 +169,10 @@ def batch_norm(
     centred = input - mean
     variance = (centred * centred).mean(dims, keepdim=True)
     with no_grad():
-        for running, value in ((running_mean, mean), (running_var, variance * (count / (count - 1)))):
+        for running, value in (
+            (running_mean, mean),
+            (running_var, variance * (count / (count - 1))),
+        ):
             if running is not None:
                 running.mul_(1 - momentum).add_(momentum * value.detach().reshape(channels))
     result = _scaled(centred * _rsqrt(variance + eps), weight, bias)
@@ -195,7 +211,10 @@ def instance_norm(
         count = math.prod(input.shape[2:])
         with no_grad():
             variance = ((input - mean) ** 2).sum(dims) / max(count - 1, 1)
-            for running, value in ((running_mean, mean.reshape(input.shape[:2])), (running_var, variance)):
+            for running, value in (
+                (running_mean, mean.reshape(input.shape[:2])),
+                (running_var, variance),
+            ):
                 running.mul_(1 - momentum).add_(momentum * value.detach().mean(0))
     result: Tensor = _scaled(_standardized(input, dims, eps), weight, bias)
     return result

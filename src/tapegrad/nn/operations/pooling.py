@@ -1,7 +1,7 @@
 """Pooling: maxima and means of the windows of an input.
 
-A maximum's derivative goes to the first of equal elements, as in PyTorch. It is that of a chain of selections, one
-an element of the kernel, on strided views: no window is copied.
+A maximum's derivative goes to the first of equal elements, as in PyTorch. It is that of a chain of
+selections, one an element of the kernel, on strided views: no window is copied.
 """
 
 from __future__ import annotations
@@ -36,7 +36,14 @@ def _batched(name: str, input: Any, dims: int) -> tuple[Any, bool]:
 
 
 def _geometry(
-    name: str, input: Any, dims: int, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: bool
+    name: str,
+    input: Any,
+    dims: int,
+    kernel: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    ceil: bool,
 ) -> tuple[Any, ...]:
     """Return kernel, stride, padding, dilation and lengths of the result, after PyTorch's checks."""
     kernel = as_tuple(name, "kernel_size", kernel, dims)
@@ -303,17 +310,13 @@ def _adaptive(name: str, input: Any, output_size: Any, dims: int, reduce: Any) -
 
 def adaptive_avg_pool1d(input: Any, output_size: Any) -> Tensor:
     """Return means of parts, so many that the last dimension has a length."""
-    result: Tensor = _adaptive(
-        "adaptive_avg_pool1d", input, output_size, 1, lambda x, d: x.mean(d)
-    )
+    result: Tensor = _adaptive("adaptive_avg_pool1d", input, output_size, 1, lambda x, d: x.mean(d))
     return result
 
 
 def adaptive_avg_pool2d(input: Any, output_size: Any) -> Tensor:
     """Return means of parts, so many that the last two dimensions have a size (None keeps a length)."""
-    result: Tensor = _adaptive(
-        "adaptive_avg_pool2d", input, output_size, 2, lambda x, d: x.mean(d)
-    )
+    result: Tensor = _adaptive("adaptive_avg_pool2d", input, output_size, 2, lambda x, d: x.mean(d))
     return result
 
 
@@ -341,31 +344,50 @@ def adaptive_max_pool2d(input: Any, output_size: Any, return_indices: bool = Fal
 
 
 # --------------------------------------------------------------------------- windows as columns
-def unfold(input: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Tensor:
+def unfold(
+    input: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1
+) -> Tensor:
     """Return the windows of images as columns, of shape (N, C * h * w, positions)."""
     input, alone = _batched("unfold", input, 2)
-    kernel, dilation = as_tuple("unfold", "kernel_size", kernel_size, 2), as_tuple("unfold", "dilation", dilation, 2)
-    padding, stride = as_tuple("unfold", "padding", padding, 2), as_tuple("unfold", "stride", stride, 2)
+    kernel, dilation = (
+        as_tuple("unfold", "kernel_size", kernel_size, 2),
+        as_tuple("unfold", "dilation", dilation, 2),
+    )
+    padding, stride = (
+        as_tuple("unfold", "padding", padding, 2),
+        as_tuple("unfold", "stride", stride, 2),
+    )
     view = windows(padded(input, [(p, p) for p in padding], 0.0), kernel, stride, dilation)
     batch, channels, down, along = view.shape[:4]
-    columns = view.permute(0, 1, 4, 5, 2, 3).reshape(batch, channels * math.prod(kernel), down * along)
+    columns = view.permute(0, 1, 4, 5, 2, 3).reshape(
+        batch, channels * math.prod(kernel), down * along
+    )
     result: Tensor = columns.squeeze(0) if alone else columns
     return result
 
 
 def fold(
-    input: Any, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1
+    input: Any,
+    output_size: Any,
+    kernel_size: Any,
+    dilation: Any = 1,
+    padding: Any = 0,
+    stride: Any = 1,
 ) -> Tensor:
     """Add columns of windows up to images of a size; the transpose of `unfold`."""
     alone = input.ndim == 2
     input = input.unsqueeze(0) if alone else input
-    kernel, dilation = as_tuple("fold", "kernel_size", kernel_size, 2), as_tuple("fold", "dilation", dilation, 2)
+    kernel, dilation = (
+        as_tuple("fold", "kernel_size", kernel_size, 2),
+        as_tuple("fold", "dilation", dilation, 2),
+    )
     padding, stride = as_tuple("fold", "padding", padding, 2), as_tuple("fold", "stride", stride, 2)
     height, width = as_tuple("fold", "output_size", output_size, 2)
     sizes = height + 2 * padding[0], width + 2 * padding[1]
     batch, channels = input.shape[0], input.shape[1] // math.prod(kernel)
     down, along = (
-        output_length(n, k, s, 0, d) for n, k, s, d in zip(sizes, kernel, stride, dilation, strict=True)
+        output_length(n, k, s, 0, d)
+        for n, k, s, d in zip(sizes, kernel, stride, dilation, strict=True)
     )
     columns = input.reshape(batch, channels, *kernel, down, along)
     image = input.new_zeros((batch, channels, *sizes))
@@ -374,4 +396,4 @@ def fold(
         ends = y + (down - 1) * stride[0] + 1, x + (along - 1) * stride[1] + 1
         image[:, :, y : ends[0] : stride[0], x : ends[1] : stride[1]] += columns[:, :, i, j]
     result: Any = image[:, :, padding[0] : padding[0] + height, padding[1] : padding[1] + width]
-    return result.squeeze(0) if alone else result  # type: ignore[no-any-return]
+    return result.squeeze(0) if alone else result

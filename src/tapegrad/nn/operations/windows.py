@@ -1,4 +1,4 @@
-"""Windows: views of an input's last dimensions with a dimension for the positions of a kernel, and its elements.
+"""Windows: views of an input with dimensions for the positions of a kernel, and for its elements.
 
 Convolutions multiply them (convolution.py), pooling reduces them (pooling.py).
 """
@@ -58,12 +58,16 @@ def output_length(
     """Return the number of positions of a kernel; with `ceil` one may begin inside and end outside."""
     room = length + 2 * padding - dilation * (kernel - 1) - 1
     count = (-(-room // stride) if ceil else room // stride) + 1
-    if ceil and (count - 1) * stride >= length + padding:  # it would begin in the padding at the end
+    if (
+        ceil and (count - 1) * stride >= length + padding
+    ):  # it would begin in the padding at the end
         count -= 1
     return count
 
 
-def padded(input: Any, amounts: Sequence[tuple[int, int]], value: float, mode: str = "constant") -> Any:
+def padded(
+    input: Any, amounts: Sequence[tuple[int, int]], value: float, mode: str = "constant"
+) -> Any:
     """Return an input with its last dimensions padded, by (before, after) each."""
     if not any(before or after for before, after in amounts):
         return input

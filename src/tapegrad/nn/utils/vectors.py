@@ -26,7 +26,9 @@ def vector_to_parameters(vec: Any, parameters: Iterable[Any]) -> None:
         If `vec` is no Tensor, or has too few elements; nothing has changed then.
     """
     if not isinstance(vec, Tensor):
-        raise TypeError(f"expected torch.Tensor, but got: {type(vec).__module__}.{type(vec).__name__}")
+        raise TypeError(
+            f"expected torch.Tensor, but got: {type(vec).__module__}.{type(vec).__name__}"
+        )
     parameters = list(parameters)
     counts = [p.numel() for p in parameters]
     if sum(counts) > vec.numel():
