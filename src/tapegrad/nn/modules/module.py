@@ -59,7 +59,6 @@ class Module(State):
             with no_grad():
                 changed = fn(parameter)
             if changed is not parameter:
-                parameter.grad = None
                 parameter.data = changed
             if gradient is not None:
                 with no_grad():
