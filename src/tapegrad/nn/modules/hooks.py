@@ -271,8 +271,8 @@ class _Outputs(Function):
         hooks.arrived = given
         if not hooks.places and hooks.after:  # no gradient of an input will come by
             warnings.warn(
-                "Full backward hook is firing when gradients are computed with respect to module outputs since "
-                "no inputs require gradients. See https://docs.pytorch.org/docs/main/generated/torch.nn.Module."
+                "Full backward hook is firing when gradients are computed with respect to module outputs "
+                "since no inputs require gradients. See https://docs.pytorch.org/docs/main/generated/torch.nn.Module."
                 "html#torch.nn.Module.register_full_backward_hook for more details.",
                 stacklevel=2,
             )
