@@ -1,9 +1,9 @@
 """Names that a module does not have: packages that come when they are asked for, and errors for all others.
 
-Start reading at `LATER` and at `INSTEAD`, which says what stands in the place of a part of PyTorch. `getattr_of`
-makes a module's ``__getattr__``, which runs for missing names only;
-`instead_of` answers for imports of missing submodules (other_names.py). Where a name is misspelt, Python
-itself says which is near; notebooks do not, and have `near_names` (notebook_errors.py).
+Start reading at `LATER` and at `INSTEAD`, which says what stands in the place of a part of PyTorch.
+`getattr_of` makes a module's ``__getattr__``, which runs for missing names only; `instead_of` answers for
+imports of missing submodules (other_names.py). Where a name is misspelt, Python itself says which is near;
+notebooks do not, and have `near_names` (notebook_errors.py).
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def instead_of(name: str) -> str | None:
 
 
 def getattr_of(module: str, otherwise: str | None = None) -> Callable[[str], Any]:
-    """Return ``__getattr__`` of a module: it imports what comes later, and raises the error for a missing name.
+    """Return ``__getattr__`` of a module: it imports what comes later, and raises errors.
 
     Parameters
     ----------

@@ -54,8 +54,8 @@ def _places(
         for other in others:
             if other in tensors and tensors[other] is not tensors[name]:
                 raise ValueError(
-                    f"functional_call got multiple values for keys {sorted([name, *others])}, which are tied. "
-                    "Consider using tie_weights=False"
+                    f"functional_call got multiple values for keys {sorted([name, *others])}, which are "
+                    "tied. Consider using tie_weights=False"
                 )
         places[name] = [(table, last), *(_table_of(module, n) for n in others)]
     return places

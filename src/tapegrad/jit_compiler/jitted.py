@@ -26,6 +26,7 @@ from ..transforms.closing import ClosedTrace, recording
 from .fast_call import FastCall
 from .native_function import NativeFunction, as_array, native_function
 from .reasons import Reasons
+from .scripting import add_names
 from .signatures import Arguments, Signature, arguments_of, both_ways, values_of
 from .steady_call import SteadyCall
 from .surroundings import Surroundings
@@ -373,6 +374,9 @@ def jit(
     numbers = (static_argnums,) if isinstance(static_argnums, int) else tuple(static_argnums)
     names = (static_argnames,) if isinstance(static_argnames, str) else tuple(static_argnames)
     return Jitted(func, numbers, names)
+
+
+add_names(jit)
 
 
 def compile(

@@ -91,8 +91,8 @@ def bytes_of(getter: Getter) -> Any:
 
 
 _PARTS = {
-    type_of: "the type of", length: "the length of", items: "the items of", names_of: "the attributes of", content: "the bytes of",
-    bytes_of: "the elements of",
+    type_of: "the type of", length: "the length of", items: "the items of", content: "the bytes of",
+    names_of: "the attributes of", bytes_of: "the elements of",
 }  # fmt: skip
 
 

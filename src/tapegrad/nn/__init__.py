@@ -6,8 +6,9 @@
 >>> model(tg.ones(4, 2)).shape
 Size([4, 1])
 
-functional.py has the functions, which operations/ defines by the package's operations; modules/ has `Module` and the
-layers; parameter.py what a module takes for its parameters. Nothing of it is imported by ``import tapegrad``.
+functional.py has the functions, which operations/ defines by the package's operations; modules/ has
+`Module` and the layers; parameter.py what a module takes for its parameters. Nothing of it is imported by
+``import tapegrad``.
 """
 
 from __future__ import annotations

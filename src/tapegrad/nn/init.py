@@ -18,7 +18,8 @@ from ..tensors.tensor import Tensor
 from .operations.top_level import TOP
 
 __all__ = [
-    "calculate_gain", "constant_", "dirac_", "eye_", "kaiming_normal_", "kaiming_uniform_", "normal_", "ones_",
+    "calculate_gain", "constant_", "dirac_", "eye_", "kaiming_normal_", "kaiming_uniform_", "normal_",
+    "ones_",
     "orthogonal_", "sparse_", "trunc_normal_", "uniform_", "xavier_normal_", "xavier_uniform_", "zeros_",
 ]  # fmt: skip
 
@@ -184,7 +185,7 @@ def kaiming_uniform_(
         For the gain.
     """
     if _is_empty(tensor):
-        return tensor  # type: ignore[no-any-return]
+        return tensor
     bound = math.sqrt(3.0) * calculate_gain(nonlinearity, a) / math.sqrt(_fan(tensor, mode))
     return uniform_(tensor, -bound, bound, generator)
 
@@ -195,7 +196,7 @@ def kaiming_normal_(
 ) -> Tensor:  # fmt: skip
     """Write normal numbers of He's variance; the arguments are those of `kaiming_uniform_`."""
     if _is_empty(tensor):
-        return tensor  # type: ignore[no-any-return]
+        return tensor
     std = calculate_gain(nonlinearity, a) / math.sqrt(_fan(tensor, mode))
     return normal_(tensor, 0.0, std, generator)
 
@@ -205,7 +206,7 @@ def orthogonal_(tensor: Any, gain: float = 1, generator: Any = None) -> Tensor:
     if tensor.ndim < 2:
         raise ValueError("Only tensors with 2 or more dimensions are supported")
     if not tensor.numel():
-        return tensor  # type: ignore[no-any-return]
+        return tensor
     rows = tensor.shape[0]
     columns = tensor.numel() // rows
     with no_grad():
@@ -227,7 +228,7 @@ def sparse_(tensor: Any, sparsity: float, std: float = 0.01, generator: Any = No
     with no_grad():
         for j in range(columns):
             tensor[TOP["randperm"](rows)[:zeros], j] = 0.0
-    return tensor  # type: ignore[no-any-return]
+    return tensor
 
 
 def __dir__() -> list[str]:

@@ -1,7 +1,7 @@
 """`Parameter` and `Buffer`: tensors that a module takes into its state when they are assigned to it.
 
-Both are subclasses of Tensor without methods that native code calls, so operations on them are recorded as those
-of any Tensor, and return Tensors.
+Both are subclasses of Tensor without methods that native code calls, so operations on them are recorded as
+those of any Tensor, and return Tensors.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ from ..functions.maths import (  # noqa: F401
     special,
     structured,
 )
-from ..functions.shape import diagonals, joining, reshape, slicing  # noqa: F401
+from ..functions.shape import diagonals, joining, padding, reshape, slicing  # noqa: F401
 
 __all__: list[str] = []
 

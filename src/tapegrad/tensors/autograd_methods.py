@@ -339,9 +339,8 @@ class AutogradMethods:
     def data(self: Any, value: AnyTensor) -> None:
         record.check_tensors("data", (value,))
         active = self.requires_grad
-        if value.dtype is not self.dtype and not (
-            self.is_leaf and (not active or (value.dtype.is_inexact and not self._is_in_graph()))
-        ):
+        fits = self.is_leaf and (value.dtype.is_inexact or not active)
+        if value.dtype is not self.dtype and not fits:
             raise RuntimeError(
                 "Attempted to call `variable.set_data(tensor)`, but `variable` and `tensor` have "
                 "incompatible tensor type."
@@ -393,12 +392,13 @@ class AutogradMethods:
         Raises
         ------
         UnsupportedError
-            For data of another shape, or with elements that share memory.
+            For data of another shape or dtype, or with elements that share memory.
         """
-        if layout.shape != self.shape or layout.overlaps:
+        if layout.shape != self.shape or layout.dtype is not self.dtype or layout.overlaps:
             raise UnsupportedError(
-                f"data of shape {list(layout.shape)} for a leaf of shape {list(self.shape)} from which "
-                "something was computed; assign it before that, or when that is gone"
+                f"data of shape {list(layout.shape)} and {layout.dtype} for a leaf of shape "
+                f"{list(self.shape)} and {self.dtype} from which something was computed; assign it before "
+                "that, or when that is gone"
             )
         self._note_earlier(storage)
         tape = current_tape()

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from ...base.dtypes import dtype, scalar_name
-from ...ops.instruction import instruction, view_instruction
+from ...ops.instruction import CACHES, instruction, view_instruction
 from ...ops.layout import contiguous
 from ...ops.table import TABLE
 from ...tape import readout
@@ -112,6 +112,7 @@ def _add_product(name: str, x: Any, y: Any, z: Any, beta: Any, alpha: Any) -> An
 
 #: layouts of input, weight and bias of a `linear` of matrices, which fit -> its two instructions
 _LINEAR: dict[tuple[int, int, int], tuple[Any, Any]] = {}
+CACHES.append(_LINEAR.clear)
 
 
 def _linear_of_matrices(input: Any, weight: Any, bias: Any, layouts: tuple[int, int, int]) -> Any:

@@ -1,6 +1,6 @@
-"""Functions that join, repeat, reorder or pad tensors.
+"""Functions that join, repeat or reorder tensors.
 
-cat and its relatives, repeat and tile, flip, roll, pad. The ops are in ops/shape.py; here are
+cat and its relatives, repeat and tile, flip, roll. The ops are in ops/shape.py; here are
 arguments and PyTorch's errors.
 """
 
@@ -11,17 +11,13 @@ from typing import Any
 import numpy as np
 
 from ...base.dtypes import int64
-from ...base.errors import UnsupportedError
-from ...ops.shape import padded_shape
 from ...ops.table import TABLE
 from ...tape import recording as record
 from ...tape.recording import layout_of
 from ..arguments import (
     as_int,
     as_ints,
-    constant_like,
     distinct,
-    float_of,
     tensor_list,
     wrap_dim,
 )  # fmt: skip
@@ -31,7 +27,7 @@ from ..registry import declared
 from ..signature import Dims, Ints, Tensor, Tensors
 from .broadcast import atleast_1d, atleast_2d, atleast_3d, expand_to
 
-__all__ = ["cat", "pad", "stack"]
+__all__ = ["cat", "stack"]
 
 
 # --------------------------------------------------------------------------- joining
@@ -273,53 +269,3 @@ def roll(input: Tensor, shifts: Dims, dims: Dims | None = ()) -> Tensor:
     for shift, dim in zip(by, along, strict=True):
         total[wrap_dim(dim, len(shape))] += shift
     return record.apply(TABLE["roll"], (input,), shifts=tuple(total))
-
-
-# --------------------------------------------------------------------------- padding
-@declared(method=False)
-def pad(input: Tensor, pad: Ints, mode: str = "constant", value: float | None = None) -> Tensor:
-    """Pad with a constant (PyTorch has this as ``torch.nn.functional.pad``).
-
-    Parameters
-    ----------
-    input : Tensor
-    pad : sequence of int
-        Elements (before, after) of the last dimension, then of the one before it, and so on;
-        negative numbers take away.
-    mode : str
-        ``"constant"`` only.
-    value : float, optional
-        0 if not given.
-    """
-    sides = as_ints(pad)
-    if mode != "constant":
-        if mode in ("reflect", "replicate", "circular"):
-            raise UnsupportedError(
-                f"pad(mode={mode!r}) is not there; index with the positions to repeat instead"
-            )
-        raise NotImplementedError(f"Unrecognised padding mode {mode}")
-    shape = layout_of(input).shape
-    if len(sides) % 2:
-        raise RuntimeError("Padding length must be divisible by 2")
-    if len(sides) > 2 * len(shape):
-        raise RuntimeError(
-            "Padding length should be less than or equal to two times the input dimension but got "
-            f"padding length {len(sides)} and input of dimension {len(shape)}"
-        )
-    for i in range(len(sides) // 2):
-        if shape[-1 - i] + min(sides[2 * i], 0) + min(sides[2 * i + 1], 0) < 0:
-            raise RuntimeError("narrow(): length must be non-negative.")
-    assert min(padded_shape(shape, sides), default=0) >= 0
-    if value is not None and not record.is_number(value):
-        value = float_of("pad", "value", 4, value, "float")
-    fill = constant_like(input, 0 if value is None else value)
-    return record.apply(TABLE["constant_pad_nd"], (input, fill), pad=sides)
-
-
-@declared(method=False)
-def constant_pad_nd(input: Tensor, pad: Ints, value: float = 0) -> Tensor:
-    """Pad with a constant: `pad` under the name of PyTorch's op."""
-    return _pad(input, pad, value=value)
-
-
-_pad = pad  # there are arguments of that name

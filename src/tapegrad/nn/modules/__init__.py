@@ -1,7 +1,8 @@
 """PyTorch's ``torch.nn.modules``.
 
-`Module` is made of four classes: members.py (attributes), hooks.py (calls), state.py (`state_dict`), module.py. Start
-reading at members.py; the others are layers, each a thin face of a function of operations/.
+`Module` is made of four classes: members.py (attributes), hooks.py (calls), state.py (`state_dict`),
+module.py. Start reading at members.py; the others are layers, each a thin face of a function of
+operations/.
 """
 
 from __future__ import annotations

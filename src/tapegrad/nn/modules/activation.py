@@ -104,31 +104,31 @@ class Mish(Stateless):
 class Sigmoid(Stateless):
     """`sigmoid`: ``1 / (1 + exp(-x))``."""
 
-    function, options = functions.sigmoid, {}  # type: ignore[var-annotated]
+    function, options = functions.sigmoid, {}
 
 
 class Tanh(Stateless):
     """`tanh`: the hyperbolic tangent."""
 
-    function, options = functions.tanh, {}  # type: ignore[var-annotated]
+    function, options = functions.tanh, {}
 
 
 class LogSigmoid(Stateless):
     """`logsigmoid`: the logarithm of the sigmoid."""
 
-    function, options = functions.logsigmoid, {}  # type: ignore[var-annotated]
+    function, options = functions.logsigmoid, {}
 
 
 class Softsign(Stateless):
     """`softsign`: ``x / (1 + abs(x))``."""
 
-    function, options = functions.softsign, {}  # type: ignore[var-annotated]
+    function, options = functions.softsign, {}
 
 
 class Tanhshrink(Stateless):
     """`tanhshrink`: ``x - tanh(x)``."""
 
-    function, options = functions.tanhshrink, {}  # type: ignore[var-annotated]
+    function, options = functions.tanhshrink, {}
 
 
 class Hardtanh(Stateless):

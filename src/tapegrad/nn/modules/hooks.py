@@ -1,8 +1,8 @@
 """Calls of a module, with its hooks: before and after `forward`, and in the backward pass.
 
-Where a module has no hooks, a call of it is one of `forward`. Backward hooks stand in two Functions that do nothing
-else (`_Outputs`, `_Inputs`), around what the module computes: in a pass the gradients of the outputs come by the
-first, and those of the inputs by the second.
+Where a module has no hooks, a call of it is one of `forward`. Backward hooks stand in two Functions that do
+nothing else (`_Outputs`, `_Inputs`), around what the module computes: in a pass the gradients of the
+outputs come by the first, and those of the inputs by the second.
 """
 
 from __future__ import annotations
@@ -192,8 +192,9 @@ class _BackwardHooks:
     def inputs(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """Return the arguments, through the Function that their gradients come by."""
         places = [i for i, x in enumerate(args) if isinstance(x, Tensor)]
+        self.of_inputs = len(args)
         if any(args[i].requires_grad for i in places):
-            self.of_inputs, self.places = len(args), places
+            self.places = places
             return _replaced(args, places, _Inputs.apply(self, *[args[i] for i in places]))
         return args
 
@@ -226,16 +227,16 @@ class _Inputs(Function):
     """The identity, whose derivative calls the hooks with the gradients of a module's inputs."""
 
     @staticmethod
-    def forward(ctx: Any, hooks: _BackwardHooks, *args: Any) -> Any:  # type: ignore[override]
+    def forward(ctx: Any, hooks: _BackwardHooks, *args: Any) -> Any:
         """Return the arguments."""
-        ctx.hooks = hooks
+        ctx.of_module = hooks
         ctx.set_materialize_grads(False)
         return tuple([x.view_as(x) for x in args])
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, *gradients: Any) -> Any:
         """Call the hooks."""
-        hooks: _BackwardHooks = ctx.hooks
+        hooks: _BackwardHooks = ctx.of_module
         given = _spread(gradients, hooks.places, hooks.of_inputs)
         for hook in hooks.after:
             if hooks.arrived is None:
@@ -254,29 +255,37 @@ class _Outputs(Function):
     """The identity, whose derivative calls the hooks with the gradients of a module's outputs."""
 
     @staticmethod
-    def forward(ctx: Any, hooks: _BackwardHooks, places: Any, *args: Any) -> Any:  # type: ignore[override]
+    def forward(ctx: Any, hooks: _BackwardHooks, places: Any, *args: Any) -> Any:
         """Return the arguments."""
-        ctx.hooks, ctx.places = hooks, places
+        ctx.of_module, ctx.at = hooks, places
         ctx.set_materialize_grads(False)
         return tuple([x.view_as(x) for x in args])
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, *gradients: Any) -> Any:
         """Call the hooks."""
-        hooks: _BackwardHooks = ctx.hooks
-        given = _spread(gradients, ctx.places, hooks.of_outputs)
+        hooks: _BackwardHooks = ctx.of_module
+        given = _spread(gradients, ctx.at, hooks.of_outputs)
         for hook in hooks.before:
             given = _changed(hook(hooks.module, given), given, "grad_output")
         hooks.arrived = given
-        if not hooks.of_inputs:  # no gradient of an input will come by
+        if not hooks.places and hooks.after:  # no gradient of an input will come by
+            warnings.warn(
+                "Full backward hook is firing when gradients are computed with respect to module outputs "
+                "since no inputs require gradients. See https://docs.pytorch.org/docs/main/generated/torch.nn.Module."
+                "html#torch.nn.Module.register_full_backward_hook for more details.",
+                stacklevel=2,
+            )
+            nothing = (None,) * hooks.of_inputs
             for hook in hooks.after:
-                if hook(hooks.module, (), given) is not None:
+                result = hook(hooks.module, nothing, given)
+                if result is not None and any(x is not None for x in result):
                     raise RuntimeError(
                         "Backward hook for Modules where no input requires gradient should always return "
                         "None or None for all gradients."
                     )
             hooks.arrived = None
-        return (None, None, *[given[i] for i in ctx.places])
+        return (None, None, *[given[i] for i in ctx.at])
 
 
 def _changed(result: Any, before: tuple[Any, ...], kind: str) -> tuple[Any, ...]:

@@ -21,8 +21,6 @@ __all__ = [
     "ReplicationPad2d", "Unflatten", "ZeroPad1d", "ZeroPad2d",
 ]  # fmt: skip
 
-Options = ClassVar[dict[str, Any]]
-
 
 # --------------------------------------------------------------------------- tables
 class Embedding(Module):
@@ -87,13 +85,9 @@ class Embedding(Module):
         """Return a table of given vectors, by default without gradients."""
         if embeddings.ndim != 2:
             raise AssertionError("Embeddings parameter is expected to be 2-dimensional")
-        return cls(
-            *embeddings.shape,
-            padding_idx=padding_idx,
-            _weight=embeddings,
-            _freeze=freeze,
-            **options,
-        )
+        rows, features = embeddings.shape
+        options |= {"padding_idx": padding_idx, "_weight": embeddings, "_freeze": freeze}
+        return cls(rows, features, **options)
 
     def extra_repr(self) -> str:
         """Return the sizes."""
@@ -137,7 +131,7 @@ class Dropout(Stateless):
     """`dropout`, in training only."""
 
     function = layers.dropout
-    options: Options = {"p": 0.5, "inplace": False}
+    options: ClassVar[dict[str, Any]] = {"p": 0.5, "inplace": False}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -14,7 +14,6 @@ __all__ = [
     "SmoothL1Loss", "SoftMarginLoss", "TripletMarginLoss", "TripletMarginWithDistanceLoss",
 ]  # fmt: skip
 
-Options = ClassVar[dict[str, Any]]
 _OLD = {"size_average": None, "reduce": None, "reduction": "mean"}
 
 
@@ -46,7 +45,7 @@ class CrossEntropyLoss(Loss):
     """`cross_entropy`: of logits and classes, or probabilities."""
 
     function = class_loss.cross_entropy
-    options: Options = {
+    options: ClassVar[dict[str, Any]] = {
         "weight": None, "size_average": None, "ignore_index": -100, "reduce": None, "reduction": "mean",
         "label_smoothing": 0.0,
     }  # fmt: skip
@@ -56,7 +55,7 @@ class NLLLoss(Loss):
     """`nll_loss`: of log-probabilities and classes."""
 
     function = class_loss.nll_loss
-    options: Options = {
+    options: ClassVar[dict[str, Any]] = {
         "weight": None, "size_average": None, "ignore_index": -100, "reduce": None, "reduction": "mean",
     }  # fmt: skip
 
@@ -71,7 +70,7 @@ class BCEWithLogitsLoss(Loss):
     """`binary_cross_entropy_with_logits`: of logits and targets."""
 
     function = loss.binary_cross_entropy_with_logits
-    options: Options = {"weight": None, **_OLD, "pos_weight": None}
+    options: ClassVar[dict[str, Any]] = {"weight": None, **_OLD, "pos_weight": None}
 
 
 class KLDivLoss(Loss):
@@ -84,7 +83,7 @@ class PoissonNLLLoss(Loss):
     """`poisson_nll_loss`: of rates and counts."""
 
     function = loss.poisson_nll_loss
-    options: Options = {
+    options: ClassVar[dict[str, Any]] = {
         "log_input": True, "full": False, "size_average": None, "eps": 1e-8, "reduce": None,
         "reduction": "mean",
     }  # fmt: skip
@@ -124,7 +123,7 @@ class MultiMarginLoss(Loss):
     """`multi_margin_loss`: the hinge loss of classes."""
 
     function = class_loss.multi_margin_loss
-    options: Options = {"p": 1, "margin": 1.0, "weight": None, **_OLD}
+    options: ClassVar[dict[str, Any]] = {"p": 1, "margin": 1.0, "weight": None, **_OLD}
 
 
 class MultiLabelMarginLoss(Loss):
@@ -143,13 +142,19 @@ class TripletMarginLoss(Loss):
     """`triplet_margin_loss`: of an anchor, a positive and a negative example."""
 
     function = loss.triplet_margin_loss
-    options: Options = {"margin": 1.0, "p": 2.0, "eps": 1e-6, "swap": False, **_OLD}
+    options: ClassVar[dict[str, Any]] = {
+        "margin": 1.0,
+        "p": 2.0,
+        "eps": 1e-6,
+        "swap": False,
+        **_OLD,
+    }
 
 
 class TripletMarginWithDistanceLoss(Loss):
     """`triplet_margin_with_distance_loss`: with a distance of one's own."""
 
     function = loss.triplet_margin_with_distance_loss
-    options: Options = {
+    options: ClassVar[dict[str, Any]] = {
         "distance_function": None, "margin": 1.0, "swap": False, "reduction": "mean",
     }  # fmt: skip

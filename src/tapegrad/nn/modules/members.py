@@ -1,7 +1,8 @@
 """Members of a module: parameters, buffers and submodules, which attributes stand for.
 
-Each kind is a dict in the module's own dict: ``_parameters``, ``_buffers``, ``_modules``. Assigning sorts a value into
-one of them, and `Members.__getattr__` looks there for what is no ordinary attribute. Start reading at `Members`.
+Each kind is a dict in the module's own dict: ``_parameters``, ``_buffers``, ``_modules``. Assigning sorts a
+value into one of them, and `Members.__getattr__` looks there for what is no ordinary attribute. Start
+reading at `Members`.
 """
 
 from __future__ import annotations

@@ -59,7 +59,6 @@ class Module(State):
             with no_grad():
                 changed = fn(parameter)
             if changed is not parameter:
-                parameter.grad = None
                 parameter.data = changed
             if gradient is not None:
                 with no_grad():
@@ -80,7 +79,7 @@ class Module(State):
         """Cast parameters and buffers of floating dtypes; arguments are those of `Tensor.to`."""
         from_tensor = [x.dtype for x in (*args, kwargs.get("tensor")) if isinstance(x, Tensor)]
         given = [x for x in (*args, kwargs.get("dtype")) if isinstance(x, dtypes.dtype)]
-        kind = ([*given, *from_tensor] or [None])[0]
+        kind = next(iter([*given, *from_tensor]), None)
         if kind is not None and not kind.is_inexact:
             raise TypeError(
                 f"nn.Module.to only accepts floating point or complex dtypes, but got desired dtype={kind}"

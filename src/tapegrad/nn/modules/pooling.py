@@ -13,12 +13,14 @@ __all__ = [
     "AvgPool2d", "AvgPool3d", "Fold", "LPPool1d", "LPPool2d", "MaxPool1d", "MaxPool2d", "MaxPool3d", "Unfold",
 ]  # fmt: skip
 
-Options = ClassVar[dict[str, Any]]
 _SIZE = Stateless.REQUIRED
 
 
 class _Windows(Stateless):
     """Windows as far from each other as they are long, unless there is a stride."""
+
+    stride: Any
+    kernel_size: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -27,7 +29,7 @@ class _Windows(Stateless):
 
 
 class _MaxPool(_Windows):
-    options: Options = {
+    options: ClassVar[dict[str, Any]] = {
         "kernel_size": _SIZE, "stride": None, "padding": 0, "dilation": 1, "return_indices": False,
         "ceil_mode": False,
     }  # fmt: skip
@@ -62,7 +64,7 @@ class AvgPool1d(_Windows):
     """`avg_pool1d`: means of windows."""
 
     function = pooling.avg_pool1d
-    options: Options = {
+    options: ClassVar[dict[str, Any]] = {
         "kernel_size": _SIZE, "stride": None, "padding": 0, "ceil_mode": False, "count_include_pad": True,
     }  # fmt: skip
 
@@ -77,7 +79,7 @@ class AvgPool1d(_Windows):
 
 
 class _AvgPool(_Windows):
-    options: Options = {
+    options: ClassVar[dict[str, Any]] = {
         "kernel_size": _SIZE, "stride": None, "padding": 0, "ceil_mode": False, "count_include_pad": True,
         "divisor_override": None,
     }  # fmt: skip
@@ -103,7 +105,7 @@ class LPPool1d(Stateless):
     """`lp_pool1d`: p-th roots of the sums of p-th powers of windows."""
 
     function = pooling.lp_pool1d
-    options: Options = {
+    options: ClassVar[dict[str, Any]] = {
         "norm_type": _SIZE,
         "kernel_size": _SIZE,
         "stride": None,
@@ -115,7 +117,7 @@ class LPPool2d(Stateless):
     """`lp_pool2d`: p-th roots of the sums of p-th powers of windows of images."""
 
     function = pooling.lp_pool2d
-    options: Options = {
+    options: ClassVar[dict[str, Any]] = {
         "norm_type": _SIZE,
         "kernel_size": _SIZE,
         "stride": None,
@@ -139,7 +141,7 @@ class AdaptiveMaxPool1d(Stateless):
     """`adaptive_max_pool1d`: maxima of so many parts."""
 
     function = pooling.adaptive_max_pool1d
-    options: Options = {"output_size": _SIZE, "return_indices": False}
+    options: ClassVar[dict[str, Any]] = {"output_size": _SIZE, "return_indices": False}
 
     def extra_repr(self) -> str:
         """Return the size."""
@@ -156,13 +158,18 @@ class Unfold(Stateless):
     """`unfold`: windows of images as columns."""
 
     function = pooling.unfold
-    options: Options = {"kernel_size": _SIZE, "dilation": 1, "padding": 0, "stride": 1}
+    options: ClassVar[dict[str, Any]] = {
+        "kernel_size": _SIZE,
+        "dilation": 1,
+        "padding": 0,
+        "stride": 1,
+    }
 
 
 class Fold(Stateless):
     """`fold`: columns of windows, added up to images."""
 
     function = pooling.fold
-    options: Options = {
+    options: ClassVar[dict[str, Any]] = {
         "output_size": _SIZE, "kernel_size": _SIZE, "dilation": 1, "padding": 0, "stride": 1,
     }  # fmt: skip

@@ -1,1 +1,1 @@
-"""PyTorch's ``torch.nn.functional``: a file a family; functional.py has all of them under one name."""
+"""PyTorch's ``torch.nn.functional``: a file a family; nn/functional.py has all under one name."""

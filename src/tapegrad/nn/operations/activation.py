@@ -15,7 +15,8 @@ from .top_level import TOP
 
 __all__ = [
     "celu", "celu_", "elu", "elu_", "gelu", "glu", "gumbel_softmax", "hardshrink", "hardsigmoid", "hardswish",
-    "hardtanh", "hardtanh_", "leaky_relu", "leaky_relu_", "log_softmax", "logsigmoid", "mish", "prelu", "relu",
+    "hardtanh", "hardtanh_", "leaky_relu", "leaky_relu_", "log_softmax", "logsigmoid", "mish", "prelu",
+    "relu",
     "relu6", "relu_", "rrelu", "rrelu_", "selu", "selu_", "sigmoid", "silu", "softmax", "softmin", "softplus",
     "softshrink", "softsign", "tanh", "tanhshrink", "threshold", "threshold_",
 ]  # fmt: skip
@@ -150,7 +151,7 @@ def hardtanh(
     if min_val > max_val:
         raise ValueError("min_val cannot be greater than max_val")
     result: Tensor = _between(input, min_val, max_val)
-    return input.copy_(result) if inplace else result  # type: ignore[no-any-return]
+    return input.copy_(result) if inplace else result
 
 
 def hardsigmoid(input: Any, inplace: bool = False) -> Tensor:
@@ -158,7 +159,7 @@ def hardsigmoid(input: Any, inplace: bool = False) -> Tensor:
     result: Tensor = _where(
         (input <= -3) | (input >= 3), (input.detach() + 3).clamp(0, 6) / 6, (input + 3) / 6
     )
-    return input.copy_(result) if inplace else result  # type: ignore[no-any-return]
+    return input.copy_(result) if inplace else result
 
 
 def _hardswish(input: Any) -> Any:
@@ -292,7 +293,7 @@ def softmin(input: Any, dim: int | None = None, _stacklevel: int = 3, dtype: Any
 def gumbel_softmax(
     logits: Any, tau: float = 1, hard: bool = False, eps: float = 1e-10, dim: int = -1
 ) -> Tensor:
-    """Return a sample of the Gumbel-softmax distribution; with `hard` one-hot, and differentiated as if soft."""
+    """Return samples of the Gumbel-softmax distribution; `hard` ones are differentiated as if soft."""
     uniform = TOP["rand_like"](logits.detach()).clamp_min(
         1e-38 if logits.dtype.itemsize < 8 else 1e-300
     )
@@ -316,6 +317,7 @@ def _made_in_place(function: Callable[..., Tensor]) -> Any:
     return in_place
 
 
-relu_, leaky_relu_, rrelu_ = map(_made_in_place, (relu, leaky_relu, rrelu))
-elu_, celu_, selu_ = map(_made_in_place, (elu, celu, selu))
-hardtanh_, threshold_ = map(_made_in_place, (hardtanh, threshold))
+relu_, leaky_relu_ = _made_in_place(relu), _made_in_place(leaky_relu)
+elu_, celu_, selu_ = _made_in_place(elu), _made_in_place(celu), _made_in_place(selu)
+rrelu_, hardtanh_ = _made_in_place(rrelu), _made_in_place(hardtanh)
+threshold_ = _made_in_place(threshold)

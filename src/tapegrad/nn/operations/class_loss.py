@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ...base.dtypes import int64
+from ...base.dtypes import int64, scalar_name, uint8
 from ...tape.current import current_tape
 from ...tensors.tensor import Tensor
 from .loss import reduced, reduction_of
@@ -48,32 +48,23 @@ def _check_classes(input: Any, target: Any, weight: Any) -> int:
         raise ValueError("Expected 1 or more dimensions (got 0)")
     dim = min(input.ndim - 1, 1)
     classes = input.shape[dim]
-    if target.dtype is not int64:
-        if target.dtype.is_floating_point or target.dtype.name == "bool":
-            raise RuntimeError(
-                "expected scalar type Long but found "
-                f"{'Float' if target.dtype.itemsize == 4 else 'Double' if target.dtype.itemsize == 8 else 'Bool'}"
-            )
-        target = target.to(int64)
-    if input.ndim - 1 != target.ndim and input.ndim <= 2:
+    if target.dtype is not int64 and target.dtype is not uint8:
+        raise RuntimeError(
+            f"expected target dtype to be Long or Byte, but got {scalar_name(target.dtype)}"
+        )
+    if input.ndim > 1 and target.ndim and input.shape[0] != target.shape[0]:
+        raise ValueError(
+            f"Expected input batch_size ({input.shape[0]}) to match target batch_size ({target.shape[0]})."
+        )
+    if input.ndim <= 2 and target.ndim != input.ndim - 1:
         if target.ndim > 1:
             raise RuntimeError("0D or 1D target tensor expected, multi-target not supported")
         raise RuntimeError(
             f"size mismatch (got input: {list(input.shape)}, target: {list(target.shape)})"
         )
-    if input.ndim > 2 and target.ndim != input.ndim - 1:
-        raise RuntimeError(
-            f"only batches of spatial targets supported ({input.ndim - 1}D tensors) but got targets of "
-            f"dimension: {target.ndim}"
-        )
-    if input.ndim > 1 and input.shape[0] != target.shape[0]:
-        raise ValueError(
-            f"Expected input batch_size ({input.shape[0]}) to match target batch_size ({target.shape[0]})."
-        )
-    if input.shape[2:] != target.shape[1:]:
-        raise RuntimeError(
-            f"size mismatch (got input: {list(input.shape)} , target: {list(target.shape)}"
-        )
+    expected = [input.shape[0], *input.shape[2:]] if input.ndim > 1 else []
+    if list(target.shape) != expected:
+        raise RuntimeError(f"Expected target size {expected}, got {list(target.shape)}")
     if weight is not None and tuple(weight.shape) != (classes,):
         raise RuntimeError(
             "weight tensor should be defined either for all "

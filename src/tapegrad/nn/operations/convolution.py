@@ -1,7 +1,7 @@
 """Convolutions, as products of matrices: the windows of an input beside each other, times the kernels.
 
-The windows are a view (windows.py), which one copy makes a matrix of for each example; derivatives are those of
-the copy and the product.
+The windows are a view (windows.py), which one copy makes a matrix of for each example; derivatives are
+those of the copy and the product.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def _check_kernels(
         if shape[0] % groups or shape[0] < groups:
             raise RuntimeError(
                 f"Given groups={groups}, expected weight to be divisible by {groups} at dimension 0, but "
-                f"got weight of size {shape} instead"
+                f"got weight of size [{shape}] instead"
             )
         if channels != shape[1] * groups:
             raise RuntimeError(
@@ -68,9 +68,8 @@ def _check_kernels(
         outputs = shape[0]
     if bias is not None and tuple(bias.shape) != (outputs,):
         raise RuntimeError(
-            f"Given {'transposed=1' if transposed else 'groups=' + str(groups)}, weight of size {shape}, "
-            f"expected bias to be 1-dimensional with {outputs} elements, but got bias of size "
-            f"{list(bias.shape)} instead"
+            f"Given {'transposed=1, ' if transposed else ''}weight of size {shape}, expected bias "
+            f"to be 1-dimensional with {outputs} elements, but got bias of size {list(bias.shape)} instead"
         )
 
 
@@ -131,7 +130,7 @@ def _convolution(
 
 def _product(view: Any, weight: Any, groups: int, dims: int) -> Any:
     """Multiply windows of shape (batch, channels, positions..., kernel...) by kernels."""
-    batch, channels = view.shape[:2]
+    batch = view.shape[0]
     positions = view.shape[2 : 2 + dims]
     order = (0, 1, *range(2 + dims, 2 + 2 * dims), *range(2, 2 + dims))
     size, count = math.prod(weight.shape[1:]), math.prod(positions)

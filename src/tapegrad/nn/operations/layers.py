@@ -1,4 +1,4 @@
-"""Functions of layers: `linear`, `bilinear`, `embedding`, `dropout`, attention; `pad` and `one_hot` of the package."""
+"""Functions of layers: `linear`, `bilinear`, `embedding`, `dropout`, attention; and `pad`, `one_hot`."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def embedding(
         padding_idx %= weight.shape[0]
     result: Any = weight[input]
     if padding_idx is None:
-        return result  # type: ignore[no-any-return]
+        return result
     kept: Tensor = _where((input == padding_idx).unsqueeze(-1), result.detach(), result)
     return kept
 

@@ -112,7 +112,7 @@ def smooth_l1_loss(
     input: Any, target: Any, size_average: Any = None, reduce: Any = None, reduction: str = "mean",
     beta: float = 1.0,
 ) -> Tensor:  # fmt: skip
-    """Return absolute differences, less ``beta / 2``; where they are below `beta`, squares of the same slope."""
+    """Return absolute differences less ``beta / 2``, or squares where they are below `beta`."""
     _pair("smooth_l1_loss", input, target)
     reduction = reduction_of(size_average, reduce, reduction)
     if beta < 0:
@@ -221,10 +221,9 @@ def kl_div(
             "'mean' will be changed to behave the same as 'batchmean' in the next major release.",
             stacklevel=2,
         )
+    losses = TOP["xlogy"](target, target) - target * input
     if log_target:
         losses = _exp(target) * (target - input)
-    else:
-        losses = TOP["xlogy"](target, target) - target * input
     result = reduced(losses, kind)
     if batch and input.ndim:
         result = result / input.shape[0]

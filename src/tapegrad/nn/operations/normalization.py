@@ -154,8 +154,9 @@ def batch_norm(
             raise RuntimeError(f"{name} should contain {channels} elements not {value.numel()}")
     dims = [0, *range(2, input.ndim)]
     if not training:
-        if running_mean is None or running_var is None:
-            raise RuntimeError("running_mean and running_var must be defined in evaluation mode")
+        for name, value in (("running_mean", running_mean), ("running_var", running_var)):
+            if value is None:
+                raise RuntimeError(f"{name} must be defined in evaluation mode")
         scale = _rsqrt(_by_channel(running_var, input) + eps)
         result: Tensor = _scaled((input - _by_channel(running_mean, input)) * scale, weight, bias)
         return result

@@ -1,7 +1,7 @@
 """Pooling: maxima and means of the windows of an input.
 
-A maximum's derivative goes to the first of equal elements, as in PyTorch. It is that of a chain of selections, one
-an element of the kernel, on strided views: no window is copied.
+A maximum's derivative goes to the first of equal elements, as in PyTorch. It is that of a chain of
+selections, one an element of the kernel, on strided views: no window is copied.
 """
 
 from __future__ import annotations
@@ -396,4 +396,4 @@ def fold(
         ends = y + (down - 1) * stride[0] + 1, x + (along - 1) * stride[1] + 1
         image[:, :, y : ends[0] : stride[0], x : ends[1] : stride[1]] += columns[:, :, i, j]
     result: Any = image[:, :, padding[0] : padding[0] + height, padding[1] : padding[1] + width]
-    return result.squeeze(0) if alone else result  # type: ignore[no-any-return]
+    return result.squeeze(0) if alone else result

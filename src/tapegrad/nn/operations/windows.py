@@ -1,4 +1,4 @@
-"""Windows: views of an input's last dimensions with a dimension for the positions of a kernel, and its elements.
+"""Windows: views of an input with dimensions for the positions of a kernel, and for its elements.
 
 Convolutions multiply them (convolution.py), pooling reduces them (pooling.py).
 """

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ...tensors.tensor import Tensor
+from ..modules.members import type_name
 from ..operations.top_level import TOP
 
 __all__ = ["parameters_to_vector", "vector_to_parameters"]
@@ -26,9 +27,7 @@ def vector_to_parameters(vec: Any, parameters: Iterable[Any]) -> None:
         If `vec` is no Tensor, or has too few elements; nothing has changed then.
     """
     if not isinstance(vec, Tensor):
-        raise TypeError(
-            f"expected torch.Tensor, but got: {type(vec).__module__}.{type(vec).__name__}"
-        )
+        raise TypeError(f"expected torch.Tensor, but got: {type_name(vec)}")
     parameters = list(parameters)
     counts = [p.numel() for p in parameters]
     if sum(counts) > vec.numel():
