@@ -414,9 +414,13 @@ def test_dlpack_through_numpy() -> None:
     assert x.__dlpack_device__() == (1, 0)
     assert xp.from_dlpack(np.ones(2, np.float32)).dtype is xp.float32
     assert xp.from_dlpack(x) is x
-    with pytest.raises(ValueError, match="copy=False"):
-        xp.from_dlpack(np.ones(2), copy=False)
-    with pytest.raises(RuntimeError, match="requires grad"):
+    a = np.ones(2)
+    for copy in (None, False):
+        xp.from_dlpack(a, copy=copy)[0] = 5
+        assert a.tolist() == [5, 1]
+    xp.from_dlpack(a, copy=True)[0] = 7
+    assert a.tolist() == [5, 1]
+    with pytest.raises(BufferError, match="require gradient"):
         np.from_dlpack(tg.tensor([1.0], requires_grad=True))
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..base.devices import check_device
 from ..base.dtypes import as_dtype, complex_of, get_default_dtype
+from ..functions import interchange
 from ..numpy import creation, selection, shapes
 from ..numpy.operands import as_result, function
 from ..tape import recording as record
@@ -101,17 +102,15 @@ def triu(x: Any, /, *, k: int = 0) -> Any:
 
 
 def from_dlpack(x: Any, /, *, device: Any = None, copy: Any = None) -> Any:
-    """Make an array of another library's, by DLPack; its numbers are copied.
+    """Make an array in the memory of another library's, by DLPack, as `tapegrad.from_dlpack`.
 
     Raises
     ------
-    ValueError
-        For ``copy=False``, as they are.
+    TypeError, ValueError
+        For dtypes and strides that arrays do not have here.
     """
     check_device("from_dlpack", device)
-    if copy is False and not record.is_tensor(x):
-        raise ValueError("from_dlpack: numbers are copied; leave copy=False out")
-    return asarray(x if record.is_tensor(x) else np.from_dlpack(x), copy=copy)
+    return asarray(x, copy=copy) if record.is_tensor(x) else interchange.from_dlpack(x, copy=copy)
 
 
 # --------------------------------------------------------------------------- of one number

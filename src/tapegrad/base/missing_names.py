@@ -65,7 +65,6 @@ INSTEAD: dict[str, dict[str, str]] = {
         "sparse": "tensors are dense",
         "profiler": "print(tg.current_tape()) shows what was recorded, tg.current_tape().stats() counts, and "
         "docs/timing.md says how to time",
-        "from_dlpack": "tg.from_numpy(numpy.from_dlpack(x)) shares the memory",
         "set_default_tensor_type": "tg.set_default_dtype sets the dtype of new tensors",
     },
     "tapegrad.utils": {

@@ -87,26 +87,3 @@ def as_array(input: Any, dtype: Any = None, copy: bool | None = None) -> np.ndar
             raise ValueError("a conversion of dtype needs a copy, and copy=False was asked for")
         return np.array(array, dtype)
     return array
-
-
-@public(method=True, function=False, name="__dlpack__")
-def as_capsule(
-    input: Any,
-    *,
-    stream: Any = None,
-    max_version: Any = None,
-    dl_device: Any = None,
-    copy: Any = None,
-) -> Any:
-    """Return the value for ``from_dlpack(tensor)`` of another library; the memory is shared.
-
-    As with `numpy`, the tensor must not require grad; the options are those of `numpy.ndarray`.
-    """
-    array: Any = numpy(input)
-    return array.__dlpack__(stream=stream, max_version=max_version, dl_device=dl_device, copy=copy)
-
-
-@public(method=True, function=False, name="__dlpack_device__")
-def capsule_device(input: Any) -> tuple[int, int]:
-    """Return the device as DLPack has it: the CPU."""
-    return (1, 0)

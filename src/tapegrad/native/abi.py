@@ -192,6 +192,7 @@ HEADER, TUPLE_ITEMS = object_layout.HEADER, object_layout.TUPLE_ITEMS
 SELECT_CODE = 1  # opcode of integer indexing
 # in the place of opcodes in G_SLOW: what entry and exit of an `Exchange` ask Python for
 ENTER_CODE, LEAVE_CODE = 1022, 1023
+BUFFER_CODE = 1021  # and what the buffer protocol asks for: an array over a tensor's memory
 HASH = -7046029254386353131  # factor of hash tables, 2**64 / golden ratio (Fibonacci hashing)
 NUMBER_PROTOCOL = 512  # G_SLOW has operators, which may return NotImplemented, so far behind calls
 METHOD_CALL = (

@@ -74,6 +74,9 @@ ENTRIES: dict[str, dict[str, Entry]] = {
     "native.runtime.indexing": {
         "subscript": Entry("ii"),
     },
+    "native.runtime.buffer_protocol": {
+        "get_buffer": Entry("iii"),
+    },
     "native.runtime.exchanging": {
         "enter": Entry("iiii"),
         "leave": Entry("iiii"),

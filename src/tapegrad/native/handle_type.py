@@ -109,7 +109,7 @@ class _Member(ctypes.Structure):
 
 
 # numbers of typeobject slots (typeslots.h, stable ABI)
-_TP_DEALLOC, _TP_MEMBERS, TP_RICHCOMPARE, _MP_SUBSCRIPT = 52, 72, 67, 5
+_TP_DEALLOC, _TP_MEMBERS, TP_RICHCOMPARE, _MP_SUBSCRIPT, _BF_GETBUFFER = 52, 72, 67, 5, 1
 SLOTS = {
     "add": 7, "subtract": 36, "multiply": 29, "true_divide": 37, "floor_divide": 12,
     "remainder": 34, "matrix_multiply": 75, "power": 33, "negative": 30, "absolute": 6,
@@ -179,6 +179,7 @@ def make_handle_type(slots: dict[int, int]) -> type:
         _Slot(_TP_DEALLOC, machine_code.entry("dealloc")),
         _Slot(_TP_MEMBERS, ctypes.cast(members, ctypes.c_void_p).value),
         _Slot(_MP_SUBSCRIPT, machine_code.entry("subscript")),
+        _Slot(_BF_GETBUFFER, machine_code.entry("get_buffer")),
         *(_Slot(number, address) for number, address in slots.items()),
         _Slot(0, None),
     ]

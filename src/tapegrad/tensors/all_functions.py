@@ -1,6 +1,16 @@
 """Imports every file of functions, so that all are registered, and gives them the common keywords."""
 
-from ..functions import conversion, files, keywords, leaf, processors, questions, registry  # noqa: F401
+from ..functions import (  # noqa: F401
+    conversion,
+    copies,
+    files,
+    interchange,
+    keywords,
+    leaf,
+    processors,
+    questions,
+    registry,
+)
 from ..functions.creation import creation, random, ranges  # noqa: F401
 from ..functions.indexing import (  # noqa: F401
     gather_scatter,

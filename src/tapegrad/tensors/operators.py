@@ -73,6 +73,9 @@ def _slow_operator(entry: Op, call: Callable[..., Any]) -> Callable[..., Any]:
                     # Copied: who writes the array later writes nothing that a pass needs.
                     from_numpy = registry.FUNCTIONS["tensor"]
                     return operator(*(from_numpy(v) if v is value else v for v in (a, b)))
+                if isinstance(value, bytes | bytearray):  # which would add the tensor's bytes
+                    kinds = " and ".join(repr(type(v).__name__) for v in (a, b))
+                    raise TypeError(f"unsupported operand type(s) for {entry.name}: {kinds}")
                 return NotImplemented
         return call(a, b)
 

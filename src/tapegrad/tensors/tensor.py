@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from ..base.dtypes import FLOATING, category, dtype, from_numpy_dtype, get_default_dtype
+from ..base.dtypes import FLOATING, category, dtype, get_default_dtype
 from ..base.errors import UnsupportedError
 from ..base.size import Size
 from ..functions import registry
+from ..functions.copies import converted_class
 from ..functions.creation import legacy
 from ..functions.help_texts import HELP, with_example
 from ..functions.indexing import inplace_methods
@@ -27,7 +28,7 @@ from ..ops.layout import LAYOUTS
 from ..scalar_tape import rows as strip_rows
 from ..tape import ending, readout
 from ..tape import recording as record
-from ..tape.leaf_storage import Storage, layout_of, own_leaf
+from ..tape.leaf_storage import Storage, layout_of
 from ..tape.printer import format_tape
 from ..tape.tape import Tape, slot_of, tape_at
 from . import all_functions, printing
@@ -100,17 +101,8 @@ class Tensor(Base, AutogradMethods):
 
     def __new__(cls, *data: Any, **options: Any) -> Tensor:
         """Make a tensor of the default dtype from data or a shape."""
-        tensor: Tensor = legacy.legacy_tensor(*data, **options)
-        if cls is Tensor:
-            return tensor
-        instance: Tensor = object.__new__(cls)
-        tape = tape_at(tensor._state)
-        record.bind_to(instance, tape, slot_of(tape, tensor), layout_of(tensor))
-        if tensor._meta is not None and tensor._meta.owner is not None:
-            own_leaf(instance, tensor._meta)
-        else:
-            instance._meta = tensor._meta
-        return instance
+        tensor: Tensor = converted_class(legacy.legacy_tensor(*data, **options), cls)
+        return tensor
 
     # ------------------------------------------------------------------ attributes
     @property
@@ -228,29 +220,6 @@ class Tensor(Base, AutogradMethods):
 
     def __format__(self, spec: str) -> str:
         return printing.format_spec(self._array(), spec, **self._print_options())
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        readout.check(self, "copying or pickling", warns=False)
-        return _rebuild, (self.detach().numpy().copy(), self.requires_grad)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
-        readout.check(self, "copy.deepcopy()", warns=False)
-        if not self.is_leaf:
-            raise RuntimeError(
-                "Only Tensors created explicitly by the user (graph leaves) support the deepcopy "
-                "protocol at the moment.  If you were attempting to deepcopy a module, this may be "
-                "because of a torch.nn.utils.weight_norm usage, see "
-                "https://github.com/pytorch/pytorch/pull/103001"
-            )
-        copied = _rebuild(self._array(), self.requires_grad)
-        memo[id(self)] = copied
-        if self.grad is not None:
-            copied.grad = _rebuild(self.grad._array(), False)
-        return copied
-
-
-def _rebuild(array: np.ndarray, requires_grad: bool) -> Tensor:
-    return record.leaf_tensor(array, from_numpy_dtype(array.dtype), requires_grad=requires_grad)
 
 
 def _attach() -> None:

@@ -1,11 +1,11 @@
-"""PyTorch's ``torch.utils``, as far as it is about derivatives: `checkpoint`."""
+"""PyTorch's ``torch.utils``, as far as it is about derivatives: `checkpoint`, and `dlpack`."""
 
 from __future__ import annotations
 
 from ..base.missing_names import getattr_of
-from . import checkpoint
+from . import checkpoint, dlpack
 
-__all__ = ["checkpoint"]
+__all__ = ["checkpoint", "dlpack"]
 
 
 def __dir__() -> list[str]:

@@ -58,6 +58,8 @@ def array_of(data: Any, kind: dtype | None, *, infer: bool = True) -> tuple[np.n
         readout.check(data, "tensor()", warns=False)
         result_kind = kind or data.dtype
         return _copied(data._array(), result_kind), result_kind
+    if hasattr(type(data), "__array__") and not isinstance(data, np.generic):
+        return array_of(np.asarray(data), kind, infer=infer)  # of pandas, JAX and others
     plain = _plain_kinds(data)
     if plain is not None:
         result_kind = kind or _kind_of_types(plain)
