@@ -47,6 +47,12 @@ class Weight(tg.Tensor):
     """A class of a user's."""
 
 
+class Marked(tg.Tensor):
+    """One with a slot."""
+
+    __slots__ = ("mark",)
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_values_dtypes_and_shapes(way: str) -> None:
     for kind in KINDS:
@@ -167,9 +173,17 @@ def test_classes_and_attributes(way: str) -> None:
     assert v.grad.tolist() == [2, 2]
 
 
+@pytest.mark.parametrize("make", [copy.copy, copy.deepcopy, through_pickle])
+def test_slots_of_classes(make: Way) -> None:
+    x = Marked([1.0, 2.0])
+    assert not hasattr(make(x), "mark")
+    x.mark, x.other = 3, 4
+    assert (make(x).mark, make(x).other, type(make(x))) == (3, 4, Marked)
+
+
 def test_attributes_in_a_pickle_are_a_users() -> None:
     x = tg.ones(2)
-    for state in ({"data": 3}, {"grad": None}, {3: 4}, {"__class__": int}):
+    for state in ({"data": 3}, {"grad": None}, {"_meta": 4}, {"__class__": int}, {"_state": 0}):
         with pytest.raises(pickle.UnpicklingError, match="not one that a user has set"):
             x.__setstate__(state)
 

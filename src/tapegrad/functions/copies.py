@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from types import MemberDescriptorType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -63,17 +64,22 @@ def class_of(tensor: Any) -> type | None:
 
 
 def attributes_of(tensor: Any) -> dict[str, Any] | None:
-    """Attributes that a user has set, None if there are none."""
-    state = object.__getstate__(tensor)  # of the slots and the dict
-    attributes: dict[str, Any] | None = state[0] if isinstance(state, tuple) else None
-    return attributes or None
+    """Attributes that a user, or a subclass, has set, None if there are none."""
+    state = object.__getstate__(tensor)  # of the dict and the slots
+    if not isinstance(state, tuple):
+        return None
+    slots = {name: value for name, value in state[1].items() if name != "_meta"}
+    return {**(state[0] or {}), **slots} or None
 
 
 @public(method=True, function=False, name="__setstate__")
 def set_attributes(input: Any, state: dict[str, Any]) -> None:
     """Set the attributes that a pickled tensor had; no other part of it."""
     for name in state:
-        if not isinstance(name, str) or hasattr(type(input), name):
+        is_slot = isinstance(getattr(type(input), str(name), None), MemberDescriptorType)
+        if hasattr(record.tensor_type(), str(name)) or (
+            hasattr(type(input), str(name)) and not is_slot
+        ):
             raise pickle.UnpicklingError(
                 f"a tensor's attribute {name!r} is not one that a user has set"
             )
