@@ -25,7 +25,15 @@ SOURCE = Path(tg.__file__).parent
 PUBLIC = json.loads((Path(__file__).parent / "public_names.json").read_text())
 FILES = sorted(SOURCE.rglob("*.py"))
 #: what takes anything: PyTorch's legacy constructors, and a class that has no instances
-VARIADIC = {"Tensor", "BoolTensor", "DoubleTensor", "FloatTensor", "LongTensor", "Function"}
+VARIADIC = {
+    "Tensor",
+    "BoolTensor",
+    "DoubleTensor",
+    "FloatTensor",
+    "LongTensor",
+    "Function",
+    "Identity",
+}
 #: in a file without room
 
 
@@ -80,6 +88,8 @@ def test_help_says_what_an_op_is() -> None:
 def test_help_texts_are_those_of_the_calls() -> None:
     made = runpy.run_path(str(ROOT / "tools" / "make_help.py"))["help_file"]()
     assert (SOURCE / "functions" / "help.txt").read_text("utf-8") == made, "run tools/make_help.py"
+    made = runpy.run_path(str(ROOT / "tools" / "make_help.py"))["nn_help_file"]()
+    assert (SOURCE / "nn" / "help.txt").read_text("utf-8") == made, "run tools/make_help.py"
 
 
 # --------------------------------------------------------------------------- examples

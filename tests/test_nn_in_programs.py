@@ -271,7 +271,7 @@ def test_functional_call_puts_everything_back(net: Net, batch: Any) -> None:
             functional_call(net, tensors, batch)
     with pytest.raises(RuntimeError, match=r"Missing key\(s\): 'fc2.bias'"):
         functional_call(net, {k: v for k, v in new.items() if k != "fc2.bias"}, batch, strict=True)
-    with pytest.raises(TypeError, match=r"expected an nn.Module, but got function"):
+    with pytest.raises(TypeError, match=r"expected an nn\.Module, but got function"):
         functional_call(lambda x: x, {}, batch)
 
 

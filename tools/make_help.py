@@ -1,5 +1,7 @@
 """Write `src/tapegrad/functions/help.txt`: help texts of ops, and examples of all registered functions.
 
+`nn/help.txt` has those of `tapegrad.nn`, by the calls of `nn_example_calls.txt`.
+
 `python tools/make_help.py` runs the calls of `example_calls.txt` and writes what they print. The text of
 an op's function has its formula, its derivative (which is read off the row's rule, by calling it with
 symbols), its domain and what it does to dtypes. `tests/test_help.py` makes it all again and compares.
@@ -513,9 +515,23 @@ def help_file() -> str:
     return "".join(f"{SEPARATOR}{name}\n{text}\n" for name, text in texts())
 
 
+def nn_help_file() -> str:
+    """Return the text of the file of `tapegrad.nn`: examples of its functions and modules."""
+    tg.manual_seed(0)
+    parts = []
+    for line in (Path(__file__).parent / "nn_example_calls.txt").read_text().splitlines():
+        if line and not line.startswith("#"):
+            name, _, rest = line.partition(">")
+            calls = example(["import tapegrad as tg", *(x.strip() for x in rest.split(";"))])
+            indented = "".join(f"\n{INDENT}{x}" if x else "\n" for x in calls.splitlines())
+            parts.append(f"{SEPARATOR}{name}\n\n\n{INDENT}Examples\n{INDENT}--------{indented}\n")
+    return "".join(parts)
+
+
 def main() -> int:
-    """Write the file."""
+    """Write the files."""
     (Path(tg.__file__).parent / "functions" / "help.txt").write_text(help_file())
+    (Path(tg.__file__).parent / "nn" / "help.txt").write_text(nn_help_file())
     return 0
 
 

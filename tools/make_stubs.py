@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import tapegrad as tg
+from tapegrad.base.missing_names import LATER
 from tapegrad.functions import registry
 from tapegrad.functions.maths import return_types
 from tapegrad.functions.signature import UNSET, Signature
@@ -235,6 +236,8 @@ def package_stub() -> str:
                 lines += definitions(name, getattr(tg, name), method=False)
             elif name in exported and name == alias.name:
                 lines.append(f"from {module} import {name} as {name}")
+    later = [name for name, (_, part) in LATER["tapegrad"].items() if part is None]
+    lines += [f"from . import {name} as {name}" for name in later]
     lines += [
         "from .base.devices import device as _device, layout as _layout, memory_format as _memory_format",
         "from .base.dtypes import dtype as _dtype",

@@ -81,6 +81,9 @@ from .tensors.printing import set_printoptions as set_printoptions
 from .tensors.tensor import Tensor as Tensor
 from .transforms.closed_tape import ClosedTape as ClosedTape
 from .transforms.tape_file import load_tape as load_tape
+from . import nn as nn
+from . import optim as optim
+from . import scipy as scipy
 from .base.devices import device as _device, layout as _layout, memory_format as _memory_format
 from .base.dtypes import dtype as _dtype
 from .functions.creation.generator import Generator as _Generator

@@ -198,7 +198,7 @@ def stack_module_state(models: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     >>> models = [tg.nn.Linear(2, 3) for _ in range(5)]
     >>> parameters, buffers = tg.func.stack_module_state(models)
     >>> parameters["weight"].shape
-    Size([5, 3, 2])
+    torch.Size([5, 3, 2])
     """
     models = list(models)
     if not models:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["HELP", "SEPARATOR", "with_example"]
+__all__ = ["HELP", "SEPARATOR", "texts_of", "with_example"]
 
 SEPARATOR = "\N{SECTION SIGN} "
 #: name of a function, or ``Tensor.`` and that of a method -> its example; after ``op ``, the whole text
@@ -22,6 +22,10 @@ def with_example(doc: str | None, name: str) -> str | None:
     return (doc or "").rstrip() + HELP[name]
 
 
-for _part in Path(__file__).with_name("help.txt").read_text("utf-8").split(SEPARATOR)[1:]:
-    _name, _, _text = _part.partition("\n")
-    HELP[_name] = _text[:-1]
+def texts_of(path: Path) -> dict[str, str]:
+    """Return the texts of a file by name."""
+    parts = [part.partition("\n") for part in path.read_text("utf-8").split(SEPARATOR)[1:]]
+    return {name: text[:-1] for name, _, text in parts}
+
+
+HELP |= texts_of(Path(__file__).with_name("help.txt"))

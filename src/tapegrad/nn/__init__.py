@@ -4,7 +4,7 @@
 >>> from tapegrad import nn
 >>> model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
 >>> model(tg.ones(4, 2)).shape
-Size([4, 1])
+torch.Size([4, 1])
 
 functional.py has the functions, which operations/ defines by the package's operations; modules/ has
 `Module` and the layers; parameter.py what a module takes for its parameters. Nothing of it is imported by

@@ -11,6 +11,7 @@ They are made of the package's operations, in operations/, a file a family.
 from __future__ import annotations
 
 from ..base.missing_names import getattr_of
+from .examples import add_examples
 from .operations.activation import *  # noqa: F403
 from .operations.activation import __all__ as _activation
 from .operations.class_loss import *  # noqa: F403
@@ -30,6 +31,8 @@ __all__ = sorted(
     {*_activation, *_class_loss, *_convolution, *_layers, *_loss, *_normalization, *_pooling}
     - {"reduced", "reduction_of"}
 )
+
+add_examples("functional.", globals(), __all__)
 
 
 def __dir__() -> list[str]:

@@ -15,6 +15,7 @@ from ..autograd import no_grad
 from ..base.missing_names import getattr_of
 from ..linalg import qr as _qr
 from ..tensors.tensor import Tensor
+from .examples import add_examples
 from .operations.top_level import TOP
 
 __all__ = [
@@ -229,6 +230,9 @@ def sparse_(tensor: Any, sparsity: float, std: float = 0.01, generator: Any = No
         for j in range(columns):
             tensor[TOP["randperm"](rows)[:zeros], j] = 0.0
     return tensor
+
+
+add_examples("init.", globals(), __all__)
 
 
 def __dir__() -> list[str]:

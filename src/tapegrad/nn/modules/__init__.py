@@ -8,6 +8,7 @@ operations/.
 from __future__ import annotations
 
 from ...base.missing_names import getattr_of
+from ..examples import add_examples
 from . import activation, container, conv, layers, linear, loss, normalization, pooling
 from .activation import *  # noqa: F403
 from .container import *  # noqa: F403
@@ -24,6 +25,8 @@ __all__ = sorted(
     {"Bilinear", "Identity", "Linear", "Module", *(n for p in _parts for n in p.__all__)}
 )
 _ = Bilinear, Identity, Linear, Module, linear
+
+add_examples("", globals(), __all__)
 
 
 def __dir__() -> list[str]:
