@@ -31,7 +31,8 @@ SOURCE = Path(tapegrad.__file__).parent
 ORDER = [
     ("base",), ("native",), ("ops",), ("tape",), ("rules",), ("engine", "scalar_tape"), ("transforms",),
     ("functions",), ("tensors",), ("jit_compiler",), ("autograd",),
-    ("fft", "func", "linalg", "utils", "njit_compiler", "special"), ("numpy",), ("array_api",),
+    ("fft", "func", "linalg", "utils", "njit_compiler", "special"), ("numpy",),
+    ("array_api", "distributions"),
     ("testing", "cuda", "notebook_errors", "registered_ops"), ("other_names",), ("__init__",),
     ("tour", "warming"), ("__main__",),
 ]  # fmt: skip

@@ -1,17 +1,19 @@
-"""Errors for names that a module does not have: what stands in the place of a part of PyTorch.
+"""Names that a module does not have: packages that come when they are asked for, and errors for all others.
 
-Start reading at `INSTEAD`. `getattr_of` makes a module's ``__getattr__``, which runs for missing names only;
+Start reading at `LATER` and at `INSTEAD`, which says what stands in the place of a part of PyTorch.
+`getattr_of` makes a module's ``__getattr__``, which runs for missing names only;
 `instead_of` answers for imports of missing submodules (other_names.py). Where a name is misspelt, Python
 itself says which is near; notebooks do not, and have `near_names` (notebook_errors.py).
 """
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
-__all__ = ["INSTEAD", "getattr_of", "instead_of", "near_names"]
+__all__ = ["INSTEAD", "LATER", "getattr_of", "instead_of", "near_names"]
 
 _COMPILED = (
     "@tg.jit records and compiles a function (docs/jit.md), @tg.njit compiles one with loops "
@@ -31,9 +33,13 @@ _CPU = "tapegrad computes on the CPU only; leave the device out"
 _ONE = (
     "tapegrad computes in one process: use Python's multiprocessing, in which tensors are pickled"
 )
-_STATISTICS = (
-    "tg.rand, randn, normal, bernoulli, multinomial and poisson draw; densities are written out"
-)
+
+#: names that are there once their module is imported, which happens when one is asked for: by module -> (the
+#: module to import, its attribute or None for itself)
+LATER: dict[str, dict[str, tuple[str, str | None]]] = {
+    "tapegrad": {"distributions": ("tapegrad.distributions", None)},
+    "tapegrad.utils": {name: (f"tapegrad.utils.{name}", None) for name in ("benchmark", "data")},
+}
 
 #: a part of PyTorch's, by module -> the words for what there is instead
 INSTEAD: dict[str, dict[str, str]] = {
@@ -60,16 +66,12 @@ INSTEAD: dict[str, dict[str, str]] = {
         ),
         "set_default_device": _CPU,
         **dict.fromkeys(["distributed", "futures", "multiprocessing"], _ONE),
-        "distributions": _STATISTICS,
         "dropout": "multiply by `tg.bernoulli(tg.full_like(x, 1 - p)) / (1 - p)`",
         "sparse": "tensors are dense",
         "profiler": "print(tg.current_tape()) shows what was recorded, tg.current_tape().stats() counts, and "
         "docs/timing.md says how to time",
         "from_dlpack": "tg.from_numpy(numpy.from_dlpack(x)) shares the memory",
         "set_default_tensor_type": "tg.set_default_dtype sets the dtype of new tensors",
-    },
-    "tapegrad.utils": {
-        "data": "loop over NumPy arrays, or over tensors: `for i in tg.randperm(n).split(size): x[i]`",
     },
 }
 
@@ -82,7 +84,7 @@ def instead_of(name: str) -> str | None:
 
 
 def getattr_of(module: str, otherwise: str | None = None) -> Callable[[str], Any]:
-    """Return ``__getattr__`` of a module: it raises the error for a missing name.
+    """Return ``__getattr__`` of a module: it imports what comes later, and raises an error for others.
 
     Parameters
     ----------
@@ -91,8 +93,13 @@ def getattr_of(module: str, otherwise: str | None = None) -> Callable[[str], Any
     otherwise : str, optional
         Words for all names that `INSTEAD` does not have.
     """
+    later = LATER.get(module, {})
 
-    def missing(name: str) -> NoReturn:
+    def missing(name: str) -> Any:
+        if name in later:
+            place, attribute = later[name]
+            home = importlib.import_module(place)
+            return home if attribute is None else getattr(home, attribute)
         text = None if name.startswith("__") else instead_of(f"{module}.{name}")
         if text is None and otherwise and not name.startswith("_"):
             text = f"{module} has no {name}: {otherwise}"
