@@ -32,7 +32,7 @@ ORDER = [
     ("base",), ("native",), ("ops",), ("tape",), ("rules",), ("engine", "scalar_tape"), ("transforms",),
     ("functions",), ("tensors",), ("jit_compiler",), ("autograd",),
     ("fft", "func", "linalg", "optim", "utils", "njit_compiler", "special"),
-    ("numpy", "ode"), ("array_api", "nn", "scipy"),
+    ("numpy", "ode"), ("array_api", "distributions", "nn", "scipy"),
     ("testing", "cuda", "notebook_errors", "registered_ops"), ("other_names",), ("__init__",),
     ("tour", "warming"), ("__main__",),
 ]  # fmt: skip
@@ -256,10 +256,10 @@ def test_no_public_name_is_lost(name: str) -> None:
 def test_tab_completion_shows_public_names_only() -> None:
     for name in ("", ".autograd", ".fft", ".func", ".linalg", ".utils", ".testing", ".cuda"):
         place = importlib.import_module(f"tapegrad{name}")
-        assert set(dir(place)) - set(place.__all__) <= {"__doc__", "__version__", "scipy"}
+        assert set(dir(place)) - set(place.__all__) <= {"__doc__", "__version__", "distributions", "scipy"}
     modules = {n for n in dir(tapegrad) if isinstance(getattr(tapegrad, n), ModuleType)}
     assert modules == {
-        "autograd", "cuda", "fft", "func", "linalg", "nn", "optim", "scipy", "special",
+        "autograd", "cuda", "distributions", "fft", "func", "linalg", "nn", "optim", "scipy", "special",
         "testing", "utils",
     }  # fmt: skip
 

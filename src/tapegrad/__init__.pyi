@@ -81,6 +81,7 @@ from .tensors.printing import set_printoptions as set_printoptions
 from .tensors.tensor import Tensor as Tensor
 from .transforms.closed_tape import ClosedTape as ClosedTape
 from .transforms.tape_file import load_tape as load_tape
+from . import distributions as distributions
 from . import nn as nn
 from . import optim as optim
 from . import scipy as scipy

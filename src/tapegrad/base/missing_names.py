@@ -28,9 +28,6 @@ _CPU = "tapegrad computes on the CPU only; leave the device out"
 _ONE = (
     "tapegrad computes in one process: use Python's multiprocessing, in which tensors are pickled"
 )
-_STATISTICS = (
-    "tg.rand, randn, normal, bernoulli, multinomial and poisson draw; densities are written out"
-)
 
 #: functions of ``torch.nn.functional`` that PyTorch has at its top level, too
 _OF_NN = [
@@ -78,11 +75,13 @@ _OF_NN = [
 #: module to import, its attribute or None for itself)
 LATER: dict[str, dict[str, tuple[str, str | None]]] = {
     "tapegrad": {
+        "distributions": ("tapegrad.distributions", None),
         "nn": ("tapegrad.nn", None),
         "optim": ("tapegrad.optim", None),
         "scipy": ("tapegrad.scipy", None),
         **{name: ("tapegrad.nn.functional", name) for name in _OF_NN},
     },
+    "tapegrad.utils": {name: (f"tapegrad.utils.{name}", None) for name in ("benchmark", "data")},
 }
 
 #: a part of PyTorch's, by module -> the words for what there is instead
@@ -107,14 +106,10 @@ INSTEAD: dict[str, dict[str, str]] = {
         ),
         "set_default_device": _CPU,
         **dict.fromkeys(["distributed", "futures", "multiprocessing"], _ONE),
-        "distributions": _STATISTICS,
         "sparse": "tensors are dense",
         "profiler": "print(tg.current_tape()) shows what was recorded, tg.current_tape().stats() counts, and "
         "docs/timing.md says how to time",
         "set_default_tensor_type": "tg.set_default_dtype sets the dtype of new tensors",
-    },
-    "tapegrad.utils": {
-        "data": "loop over NumPy arrays, or over tensors: `for i in tg.randperm(n).split(size): x[i]`",
     },
 }
 

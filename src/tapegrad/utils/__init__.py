@@ -1,11 +1,11 @@
-"""PyTorch's ``torch.utils``, as far as it is about derivatives: `checkpoint`, and `dlpack`."""
+"""PyTorch's ``torch.utils``: `checkpoint`, `dlpack`, and when they are asked for `data` and `benchmark`."""
 
 from __future__ import annotations
 
 from ..base.missing_names import getattr_of
 from . import checkpoint, dlpack
 
-__all__ = ["checkpoint", "dlpack"]
+__all__ = ["benchmark", "checkpoint", "data", "dlpack"]
 
 
 def __dir__() -> list[str]:
