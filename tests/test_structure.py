@@ -256,7 +256,12 @@ def test_no_public_name_is_lost(name: str) -> None:
 def test_tab_completion_shows_public_names_only() -> None:
     for name in ("", ".autograd", ".fft", ".func", ".linalg", ".utils", ".testing", ".cuda"):
         place = importlib.import_module(f"tapegrad{name}")
-        assert set(dir(place)) - set(place.__all__) <= {"__doc__", "__version__", "distributions", "scipy"}
+        assert set(dir(place)) - set(place.__all__) <= {
+            "__doc__",
+            "__version__",
+            "distributions",
+            "scipy",
+        }
     modules = {n for n in dir(tapegrad) if isinstance(getattr(tapegrad, n), ModuleType)}
     assert modules == {
         "autograd", "cuda", "distributions", "fft", "func", "linalg", "nn", "optim", "scipy", "special",
