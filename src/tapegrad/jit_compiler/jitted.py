@@ -299,6 +299,13 @@ class Jitted:
         every = [x.surroundings.visible() for traces in self._traces.values() for x in traces]
         return list({id(tensor): tensor for tensors in every for tensor in tensors}.values())
 
+    def seen(self) -> list[Any]:
+        """Return the tensors of its surroundings that native code knows, some of them perhaps replaced."""
+        return [
+            tensor
+            for traces in self._traces.values() for x in traces for tensor in x.surroundings.seen
+        ]  # fmt: skip
+
     def tapes(self) -> list[ClosedTape]:
         """Return the closed tapes that were recorded so far.
 

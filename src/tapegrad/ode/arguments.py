@@ -170,6 +170,8 @@ def checked_tolerance(name: str, argument: str, value: Any, y: Any, layout: Stat
         value = np.concatenate(
             [np.full(size, float(x)) for x, size in zip(value, layout.pieces, strict=True)]
         )
+    if type(value) is float and 0 <= value < math.inf:
+        return leaf_tensor(np.array(value, y.dtype.np), y.dtype)
     array = np.asarray(value.detach() if is_tensor(value) else value, y.dtype.np)
     if array.ndim and array.shape != tuple(y.shape):
         raise ValueError(

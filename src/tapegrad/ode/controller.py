@@ -76,7 +76,7 @@ def first_size(
     order: int,
     pieces: Any,
 ) -> Any:
-    """Return the size of the first step, from the derivative there and at a trial step."""
+    """Return the size of the first step, and the norm of the derivative there."""
     where = FUNCTIONS["where"]
     y, slope = y.detach(), slope.detach()
     scale = atol + rtol * y.abs()
@@ -92,4 +92,5 @@ def first_size(
     size = (0.01 / where(is_constant, one, largest)) ** (1.0 / order)
     size = where(is_constant, tiny.maximum(trial * 1e-3), size)
     size = (100 * trial).minimum(size)
-    return where(size.isfinite(), size, tiny).to(limits.dtype)
+    size = where(size.isfinite(), size, tiny)
+    return FUNCTIONS["stack"]([size, d1]).to(limits.dtype)

@@ -94,7 +94,9 @@ def solution(problem: Problem) -> Any:
     was_busy, program.is_busy = program.is_busy, True
     try:
         solve = _adaptive if arguments.is_adaptive(problem.method) else _fixed
-        return FUNCTIONS["stack"](solve(program, problem))
+        with program.unseen_memory(problem.y):
+            states = solve(program, problem)
+        return FUNCTIONS["stack"](states)
     finally:
         program.is_busy = was_busy
 
@@ -114,9 +116,10 @@ def _adaptive(program: Program, problem: Problem) -> list[Any]:
     shift = given[0].to(y.dtype)
     shift = shift - shift.detach()  # nothing, but a time that may be differentiated by
     fixed = shift, problem.rtol, problem.atol, limits
-    slope, size = program.start(_numbers([0.0, numbers[0], 0.0]), y, *fixed)
-    t, end, h = numbers[0], numbers[-1], float(size)
-    if not bool(slope.isfinite().all()):
+    slope, sizes = program.start(_numbers([0.0, numbers[0], 0.0]), y, *fixed)
+    t, end = numbers[0], numbers[-1]
+    h, norm = sizes.tolist()
+    if not math.isfinite(norm):
         raise RuntimeError(_not_finite(problem, t))
     h = min(float(options["first_step"] or h), bounds.max_step, abs(end - t))
     h = math.copysign(max(h, min(bounds.min_step, abs(end - t))), end - t)

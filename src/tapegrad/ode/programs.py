@@ -11,12 +11,15 @@ import threading
 import types
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from ..base.errors import TapeError, UnsupportedError
 from ..jit_compiler.jitted import jit
+from ..native import abi as nt
 from ..tape.current import current_tape
+from ..tape.tape import slot_of
 from .arguments import checked_slope
 from .controller import error_norm, first_size, next_status
 from .steppers import stepper_of
@@ -54,7 +57,7 @@ class Program:
 
     # ------------------------------------------------------------------ calls
     def start(self, *args: Any) -> Any:
-        """Return the derivative at the beginning and the size of the first step."""
+        """Return the derivative at the beginning; the size of the first step and the derivative's norm."""
         return self._run("start", args)
 
     def step(self, *args: Any) -> Any:
@@ -72,6 +75,32 @@ class Program:
     def fixed(self, *args: Any) -> Any:
         """Return the state after a step that has no error estimate."""
         return self._run("fixed", args)
+
+    @contextmanager
+    def unseen_memory(self, y: Any) -> Iterator[None]:
+        """Record calls natively although arrays share memory with what they use (after ``p.numpy()``).
+
+        Statements on such memory are evaluated before anyone can write there. So are those that
+        are recorded in here, by its end at the latest, and no code of the user's runs in between.
+        """
+        tape, tensors = current_tape(), [y]
+        for key in ("start", "first", "step", "fixed") if self.is_compiled else ():
+            tensors += self._compiled[key].seen()
+        tensors = [
+            x for x in tensors
+            if x._state == tape.pointer and tape.flags[tape.base[slot_of(tape, x)]] & nt.VISIBLE
+        ]  # fmt: skip
+        if not tensors or tape.abstract or not self.is_compiled:
+            yield
+            return
+        for x in tensors:
+            tape.flags[tape.base[slot_of(tape, x)]] &= ~nt.VISIBLE & 0xFF
+        try:
+            yield
+            tape.evaluate()
+        finally:
+            for x in tensors:
+                tape.flags[tape.base[slot_of(tape, x)]] |= nt.VISIBLE
 
     def captured(self, t: Any, y: Any) -> list[Any] | None:
         """Return the tensors that the right-hand side uses from around it; None if it is not compiled."""
