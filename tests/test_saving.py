@@ -202,6 +202,16 @@ def test_tensors_that_are_differentiated_by_a_transform() -> None:
             tg.grad(lambda t, way=way: (t * way(t)).sum())(tg.ones(2))
 
 
+@pytest.mark.parametrize("way", [*WAYS, "copy"])
+def test_copies_in_functions_that_are_traced(way: str) -> None:
+    make: Way = copy.copy if way == "copy" else WAYS[way]
+    for function in (lambda t: t * 2 + make(t), lambda t: t * 2 + make(t * 1.5)):
+        compiled = tg.jit(function)
+        for x in (tg.tensor([1.0, 2.0]), tg.tensor([5.0, 7.0]), tg.tensor([5.0, 8.0])):
+            assert compiled(x).tolist() == function(x).tolist()
+            assert tg.vmap(function)(x.reshape(2, 1)).reshape(2).tolist() == function(x).tolist()
+
+
 # --------------------------------------------------------------------------- containers and files
 def test_containers(tmp_path: Path) -> None:
     state = collections.OrderedDict(

@@ -18,7 +18,7 @@ from ..native import abi as nt
 from ..tape import readout
 from ..tape import recording as record
 from ..tape.leaf_storage import layout_of, own_leaf, storage_of
-from ..tape.memory_views import bytes_at
+from ..tape.memory_views import address_of, bytes_at
 from ..tape.tape import slot_of, tape_at
 from .creation.from_data import check_array
 from .leaf import detach
@@ -96,9 +96,10 @@ class MemoryPlace(NamedTuple):
     #: where it begins, and how many bytes it has
     address: int
     span: int
-    #: where in it the tensor begins, and how many bytes that reaches over
+    #: where in it the tensor begins, and how many bytes that reaches over, in which steps
     offset: int
     extent: int
+    strides: tuple[int, ...]
 
     def bytes(self) -> np.ndarray:
         """The memory, of which the owner has to be kept."""
@@ -106,23 +107,28 @@ class MemoryPlace(NamedTuple):
 
 
 def place_of(tensor: Any) -> MemoryPlace:
-    """Find a tensor's memory, which stays where it is from then on."""
+    """Find a tensor's memory, which stays where it is from then on.
+
+    Where a function is traced there is a copy, of which the trace notes that the value was read.
+    """
     tape, layout = tape_at(tensor._state), layout_of(tensor)
     with tape.lock:
         slot = slot_of(tape, tensor)
+        if tape.abstract:
+            if int(tape.base[slot]) != slot:
+                tape.evaluate()  # which refuses: nothing tells what shares memory with a view here
+            array = tape.expose(slot, layout)
+            return MemoryPlace(
+                array, address_of(array), array.nbytes, 0, array.nbytes, array.strides
+            )
         seen = int(tape.flags[tape.base[slot]]) & nt.VISIBLE
         tape.expose(slot, layout)
         base = int(tape.base[slot])
         tape.flags[base] &= (~nt.VISIBLE | seen) & 0xFF  # nobody is given the memory
         owner, span = tape.owned[base], tape.instruction_of(base).out.span
         start = int(tape.address[base])
-        return MemoryPlace(
-            getattr(owner, "array", owner),
-            start,
-            span,
-            int(tape.address[slot]) - start,
-            layout.span,
-        )
+        memory, offset = getattr(owner, "array", owner), int(tape.address[slot]) - start
+        return MemoryPlace(memory, start, span, offset, layout.span, layout.strides)
 
 
 def leaf_in(
@@ -159,7 +165,7 @@ class _CopiedMemory:
             with tape.lock:
                 tape.flags[tape.base[slot_of(tape, first)]] |= nt.VISIBLE
         leaf = leaf_in(
-            self.memory, layout.dtype.name, layout.shape, layout.strides, place.offset, tensor.requires_grad,
+            self.memory, layout.dtype.name, layout.shape, place.strides, place.offset, tensor.requires_grad,
             shared=first is not None,
         )  # fmt: skip
         self.first = leaf if first is None else first

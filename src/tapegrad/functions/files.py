@@ -86,7 +86,7 @@ class _Writer(pickle.Pickler):
         else:
             known = self.ranges[number]
             self.ranges[number] = min(first, known[0]), max(end, known[1])
-        where = number, layout.dtype.name, tuple(layout.shape), layout.strides, place.offset
+        where = number, layout.dtype.name, tuple(layout.shape), place.strides, place.offset
         parts = (*where, obj.requires_grad, class_of(obj))
         return tensor_in_file, parts, attributes_of(obj)
 
@@ -194,7 +194,7 @@ class _Reader(pickle.Unpickler):
             return self.tensor
         if not self.restricted or name in _ALLOWED.get(module, ()):
             return super().find_class(module, name)
-        if module.startswith("tapegrad."):  # such as parameters of modules
+        if module.startswith("tapegrad.nn."):  # parameters and buffers of modules
             kind = super().find_class(module, name)
             if isinstance(kind, type) and issubclass(kind, record.tensor_type()):
                 return kind
