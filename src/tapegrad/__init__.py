@@ -125,6 +125,7 @@ __all__ = [
     "cuda",
     "current_tape",
     "custom_vjp",
+    "distributions",
     "double",
     "dtype",
     "e",
