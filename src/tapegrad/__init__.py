@@ -127,6 +127,7 @@ __all__ = [
     "cuda",
     "current_tape",
     "custom_vjp",
+    "distributions",
     "double",
     "dtype",
     "e",
@@ -201,7 +202,7 @@ __all__ += sorted(_public)
 
 def __dir__() -> list[str]:
     """Return the public names: the packages inside are for those who read the source."""
-    return sorted([*__all__, "distributions", "scipy", "__doc__", "__version__"])
+    return sorted([*__all__, "scipy", "__doc__", "__version__"])
 
 
 __getattr__ = getattr_of(__name__)
