@@ -6,6 +6,7 @@ A case is the expression of a call, in which `F` is ``torch.nn.functional``, and
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -147,11 +148,12 @@ ERRORS = [
 ]  # fmt: skip
 
 
-def tensors(library: Any, kind: str) -> dict[str, Any]:
-    """Tensors of a library and a floating dtype, by letter."""
+def tensors(library: Any, kind: str, case: str) -> dict[str, Any]:
+    """The tensors that a case names, of a library and a floating dtype, by letter."""
     dtype = getattr(library, kind)
     made = {}
-    for name, array in ARRAYS.items():
+    for name in sorted({*re.findall(r"\b[a-zA-Z]\b", case)} & ARRAYS.keys()):
+        array = ARRAYS[name]
         t = library.from_numpy(np.array(array))
         t = t.to(dtype) if array.dtype.kind == "f" else t
         made[name] = t.requires_grad_() if array.dtype.kind == "f" and name.islower() else t
@@ -160,6 +162,6 @@ def tensors(library: Any, kind: str) -> dict[str, Any]:
 
 def run(library: Any, case: str, kind: str) -> tuple[Any, dict[str, Any]]:
     """The result of a case, and the tensors that it was called with."""
-    values = tensors(library, kind)
+    values = tensors(library, kind, case)
     scope = {**values, "F": library.nn.functional, "torch": library}
     return eval(f"F.{case}", scope), values

@@ -74,16 +74,11 @@ def _with_tensors(
     places = _places(module, tensors, tie_weights)
     unexpected = [name for name, found_at in places.items() if not found_at]
     if strict:
-        reached = {id(table) + hash(last) for each in places.values() for table, last in each}
-        members = [
-            *module.named_parameters(remove_duplicate=False),
-            *module.named_buffers(remove_duplicate=False),
-        ]
-        missing = [
-            n
-            for n, _ in members
-            if id(_table_of(module, n)[0]) + hash(_table_of(module, n)[1]) not in reached
-        ]
+        reached = {(id(table), last) for each in places.values() for table, last in each}
+        kinds = module.named_parameters, module.named_buffers
+        members = [name for kind in kinds for name, _ in kind(remove_duplicate=False)]
+        owners = {name: _table_of(module, name) for name in members}
+        missing = [n for n, (table, last) in owners.items() if (id(table), last) not in reached]
         errors = []
         if unexpected:
             errors.append(f"Unexpected key(s): {', '.join(map(repr, unexpected))}.")
