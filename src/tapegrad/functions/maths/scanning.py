@@ -10,7 +10,7 @@ from ...tape import recording as record
 from ...tape.recording import layout_of
 from ..arguments import wrap_dim
 from ..operands import check_floating
-from ..registry import declared
+from ..registry import FUNCTIONS, declared
 from ..signature import Dims, Dtype, Tensor
 from .reduction import as_float, as_summand, dims_of
 
@@ -69,7 +69,20 @@ def logsumexp(input: Tensor, dim: Dims, keepdim: bool = False) -> Tensor:
     """
     x = as_float(input)
     dims = dims_of(dim, layout_of(x).ndim)
+    if x.dtype.is_complex:
+        return _complex_logsumexp(x, dims, keepdim=keepdim)
     return record.apply(TABLE["logsumexp"], (x,), dim=dims, keepdim=keepdim)
+
+
+def _complex_logsumexp(x: Any, dims: tuple[int, ...], *, keepdim: bool) -> Any:
+    """The logarithm of a sum of exponentials, divided by the largest, which is what its real part says."""
+    dims = dims or tuple(range(x.ndim))
+    if not dims:
+        return x.clone()
+    largest = FUNCTIONS["amax"](x.real.detach(), dims, True)
+    largest = largest.where(largest.isfinite(), 0.0)
+    total = (x - largest).exp().sum(dims, keepdim=True).log() + largest
+    return total if keepdim else total.squeeze(dims)
 
 
 def _softmax(name: str, input: Any, dim: Any, dtype: Any) -> Any:

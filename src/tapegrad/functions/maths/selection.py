@@ -123,6 +123,10 @@ def lerp(input: Tensor, end: Tensor, weight: Operand) -> Tensor:
     if is_integral(kind):
         raise no_kernel("lerp_kernel_scalar", kind)
     number = not record.is_tensor(weight)
+    if kind.is_complex:
+        weight, gap = record.as_operand(weight, kind), end - input
+        near, far = input + weight * gap, end - gap * (1 - weight)
+        return FUNCTIONS["where"](record.unary(TABLE["abs"], weight) < 0.5, near, far)
     return record.apply(TABLE["lerp"], (input, end, record.as_operand(weight, kind)), number=number)
 
 
