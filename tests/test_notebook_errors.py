@@ -71,7 +71,7 @@ WRONG: dict[str, Callable[[], Any]] = {
     "hook": hooked,
     "njit": recorded_text,
     "name": lambda: tg.sine(TWO),
-    "part": lambda: tg.nn.Linear(2, 2),
+    "part": lambda: tg.fx.symbolic_trace(len),
 }  # fmt: skip
 
 

@@ -8,10 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from ..base.dtypes import from_numpy_dtype
-from ..tape import readout
 from ..tape import recording as record
 from ..tape.leaf_storage import Storage, layout_of, own_leaf, storage_of
 from ..tape.tape import slot_of, tape_at
@@ -73,20 +69,6 @@ class Parameter(Tensor):
     def __repr__(self) -> str:
         return "Parameter containing:\n" + super().__repr__()
 
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        readout.check(self, "copying or pickling", warns=False)
-        return _rebuilt, (type(self), self._array(), self.requires_grad)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Parameter:
-        if id(self) in memo:
-            known: Parameter = memo[id(self)]
-            return known
-        readout.check(self, "copy.deepcopy()", warns=False)
-        copied = memo[id(self)] = _rebuilt(type(self), self._array(), self.requires_grad)
-        if self.grad is not None:
-            copied.grad = self.grad.detach().clone()
-        return copied
-
 
 class Buffer(Tensor):
     """A tensor that belongs to a module's buffers where it is assigned to one.
@@ -118,22 +100,3 @@ class Buffer(Tensor):
         buffer: Buffer = _taken_over(cls, leaf.requires_grad_(source.requires_grad))
         buffer.persistent = persistent
         return buffer
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        readout.check(self, "copying or pickling", warns=False)
-        attributes = None, {"persistent": self.persistent}
-        return _rebuilt, (type(self), self._array(), self.requires_grad), attributes
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Buffer:
-        if id(self) not in memo:
-            readout.check(self, "copy.deepcopy()", warns=False)
-            copied = memo[id(self)] = _rebuilt(type(self), self._array(), self.requires_grad)
-            copied.persistent = self.persistent
-        known: Buffer = memo[id(self)]
-        return known
-
-
-def _rebuilt(cls: type[Tensor], array: np.ndarray, requires_grad: bool) -> Any:
-    """Return a parameter or buffer over an array's memory."""
-    kind = from_numpy_dtype(array.dtype)
-    return _taken_over(cls, record.leaf_tensor(array, kind, requires_grad=requires_grad))

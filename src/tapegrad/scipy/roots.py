@@ -117,8 +117,8 @@ def root_scalar(
     --------
     >>> import tapegrad as tg
     >>> from tapegrad.scipy import root_scalar
-    >>> root_scalar(lambda x, a: tg.cos(x) - a * x, args=(1.0,), x0=0.5, method="halley").root
-    0.7390851332151607
+    >>> float(root_scalar(lambda x, a: tg.cos(x) - a * x, args=(1.0,), x0=0.5, method="halley").root.round(9))
+    0.739085133
     """
     if not callable(f):
         raise TypeError(f"root_scalar: expected a function, got {type(f).__name__}")

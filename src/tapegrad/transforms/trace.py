@@ -96,6 +96,7 @@ class Trace(Lifted):
     def begin(self) -> None:
         """Let this thread record here; whatever happens then, `end` follows."""
         outer, self.closed = self.outer, False
+        self.busy[nt.BUSY_LIFTED] = False
         outer.make_room()
         self._before = outer.counted, outer.busy[nt.BUSY_LIFTED], outer.grad_mode
         outer.counted += 1  # slots are known by number: they stay
@@ -105,6 +106,9 @@ class Trace(Lifted):
     def end(self) -> None:
         """Let the thread record around the trace again, as it did before `begin`, even if that failed."""
         self.closed = True
+        self.busy[nt.BUSY_LIFTED] = (
+            True  # what native code knows how to record is refused here, too
+        )
         if self._before is not None:
             outer = self.outer
             threads.record_on(outer)
