@@ -8,10 +8,11 @@ notebooks do not, and have `near_names` (notebook_errors.py).
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Callable
 from typing import Any
+
+from .importing import imported
 
 __all__ = ["INSTEAD", "LATER", "getattr_of", "instead_of", "near_names"]
 
@@ -136,7 +137,7 @@ def getattr_of(module: str, otherwise: str | None = None) -> Callable[[str], Any
     def missing(name: str) -> Any:
         if name in later:
             place, attribute = later[name]
-            home = importlib.import_module(place)
+            home = imported(place)
             return home if attribute is None else getattr(home, attribute)
         text = None if name.startswith("__") else instead_of(f"{module}.{name}")
         if text is None and otherwise and not name.startswith("_"):
