@@ -6,18 +6,23 @@ from typing import Any
 
 import numpy as np
 
-from ..tensors.tensor import Tensor
-from .elementwise import ElementwiseOptimizer, Update, decayed, number, number_of_steps, scalar
-from .optimizer import ParamsT, check_at_least_zero, check_unit_interval
+from .elementwise import (
+    ElementwiseOptimizer,
+    Update,
+    decayed,
+    number,
+    number_of_steps,
+    rate_of,
+    scalar,
+)
+from .optimizer import ParamsT, check_at_least_zero, check_rate, check_unit_interval
 
 __all__ = ["Adam", "AdamW", "Adamax", "NAdam", "RAdam"]
 
 
 def _check(lr: Any, betas: Any, eps: float, weight_decay: Any) -> None:
     """Raise PyTorch's ValueErrors for options of this family."""
-    if isinstance(lr, Tensor) and lr.numel() != 1:
-        raise ValueError("Tensor lr must be 1-element")
-    check_at_least_zero(lr=lr)
+    check_rate(lr)
     check_at_least_zero(eps=eps)
     check_unit_interval(betas)
     check_at_least_zero(weight_decay=weight_decay)
@@ -102,7 +107,7 @@ class Adam(ElementwiseOptimizer):
         """Return the update of a step."""
         (step,) = numbers
         beta1, beta2 = map(number, group["betas"])
-        lr = group["lr"] if group["differentiable"] else number(group["lr"])
+        lr = rate_of(group)
         size = lr / (1 - beta1**step)
         scale, eps = (1 - beta2**step) ** 0.5, group["eps"]
         gradient, average = decayed(group), _averages(beta1, beta2)
@@ -202,7 +207,7 @@ class Adamax(ElementwiseOptimizer):
         """Return the update of a step."""
         (step,) = numbers
         (beta1, beta2), eps = group["betas"], group["eps"]
-        lr = group["lr"] if group["differentiable"] else number(group["lr"])
+        lr = rate_of(group)
         size, gradient = lr / (1 - beta1**step), decayed(group)
 
         def update(p: Any, g: Any, mean: Any, largest: Any) -> None:
@@ -271,7 +276,7 @@ class NAdam(ElementwiseOptimizer):
         """Return the update of a step."""
         step, now, following, product = numbers
         (beta1, beta2), eps = group["betas"], group["eps"]
-        lr = group["lr"] if group["differentiable"] else number(group["lr"])
+        lr = rate_of(group)
         scale, gradient, average = 1 - beta2**step, decayed(group), _averages(beta1, beta2)
         of_gradient = lr * (1.0 - now) / (1.0 - product)
         of_mean = lr * following / (1.0 - product * following)
@@ -327,7 +332,7 @@ class RAdam(ElementwiseOptimizer):
         """Return the update of a step."""
         (step,) = numbers
         (beta1, beta2), eps = group["betas"], group["eps"]
-        lr = group["lr"] if group["differentiable"] else number(group["lr"])
+        lr = rate_of(group)
         correction, left = 1 - beta1**step, 1 - beta2**step
         limit = 2 / (1 - beta2) - 1
         length = limit - 2 * step * beta2**step / left  # of the average's memory

@@ -6,17 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from ..tensors.tensor import Tensor
-from .elementwise import ElementwiseOptimizer, Update, decayed, filled, number, scalar
-from .optimizer import ParamsT, check_at_least_zero
+from .elementwise import ElementwiseOptimizer, Update, decayed, filled, rate_of, scalar
+from .optimizer import ParamsT, check_at_least_zero, check_rate
 
 __all__ = ["Adadelta", "Adagrad", "RMSprop"]
-
-
-def _check_rate(lr: Any) -> None:
-    if isinstance(lr, Tensor) and lr.numel() != 1:
-        raise ValueError("Tensor lr must be 1-element")
-    check_at_least_zero(lr=lr)
 
 
 class RMSprop(ElementwiseOptimizer):
@@ -45,7 +38,7 @@ class RMSprop(ElementwiseOptimizer):
         weight_decay: float = 0, momentum: float = 0, centered: bool = False, capturable: bool = False,
         foreach: bool | None = None, maximize: bool = False, differentiable: bool = False,
     ) -> None:  # fmt: skip
-        _check_rate(lr)
+        check_rate(lr)
         check_at_least_zero(eps=eps)
         check_at_least_zero(momentum=momentum, weight_decay=weight_decay, alpha=alpha)
         super().__init__(
@@ -66,7 +59,7 @@ class RMSprop(ElementwiseOptimizer):
     def update(self, group: dict[str, Any], *numbers: Any) -> Update:
         """Return the update of a step."""
         alpha, eps, momentum = group["alpha"], group["eps"], group["momentum"]
-        lr = group["lr"] if group["differentiable"] else number(group["lr"])
+        lr = rate_of(group)
         gradient, centered = decayed(group), group["centered"]
 
         def update(p: Any, g: Any, square: Any, *others: Any) -> None:
@@ -114,7 +107,7 @@ class Adagrad(ElementwiseOptimizer):
         initial_accumulator_value: float = 0, eps: float = 1e-10, foreach: bool | None = None, *,
         maximize: bool = False, differentiable: bool = False, fused: bool | None = None,
     ) -> None:  # fmt: skip
-        _check_rate(lr)
+        check_rate(lr)
         check_at_least_zero(lr_decay=lr_decay, weight_decay=weight_decay)
         check_at_least_zero(initial_accumulator_value=initial_accumulator_value)
         check_at_least_zero(eps=eps)
@@ -143,7 +136,7 @@ class Adagrad(ElementwiseOptimizer):
     def update(self, group: dict[str, Any], *numbers: Any) -> Update:
         """Return the update of a step."""
         (step,) = numbers
-        lr = group["lr"] if group["differentiable"] else number(group["lr"])
+        lr = rate_of(group)
         size, eps = lr / (1 + (step - 1) * group["lr_decay"]), group["eps"]
         gradient = decayed(group)
 
@@ -178,7 +171,7 @@ class Adadelta(ElementwiseOptimizer):
         foreach: bool | None = None, *, capturable: bool = False, maximize: bool = False,
         differentiable: bool = False,
     ) -> None:  # fmt: skip
-        _check_rate(lr)
+        check_rate(lr)
         if not 0.0 <= rho <= 1.0:
             raise ValueError(f"Invalid rho value: {rho}")
         check_at_least_zero(eps=eps)
@@ -197,7 +190,7 @@ class Adadelta(ElementwiseOptimizer):
 
     def update(self, group: dict[str, Any], *numbers: Any) -> Update:
         """Return the update of a step."""
-        lr = group["lr"] if group["differentiable"] else number(group["lr"])
+        lr = rate_of(group)
         rho, eps, gradient = group["rho"], group["eps"], decayed(group)
 
         def update(p: Any, g: Any, square: Any, moved: Any) -> None:

@@ -34,7 +34,8 @@ from ..transforms import duals
 from .optimizer import Optimizer
 
 __all__ = [
-    "ElementwiseOptimizer", "Update", "decayed", "filled", "is_used", "number", "number_of_steps", "scalar",
+    "ElementwiseOptimizer", "Update", "decayed", "filled", "is_used", "number", "number_of_steps", "rate_of",
+    "scalar",
 ]  # fmt: skip
 
 #: elements of a block: with its temporaries in the second cache, and long enough for NumPy's calls
@@ -57,6 +58,11 @@ class _Job(NamedTuple):
 def number(value: Any) -> Any:
     """An option as a Python number, be it one or a tensor of one element."""
     return value.item() if isinstance(value, Tensor) else value
+
+
+def rate_of(group: dict[str, Any]) -> Any:
+    """Return a group's learning rate: as it is where steps are differentiated, else as a Python number."""
+    return group["lr"] if group["differentiable"] else number(group["lr"])
 
 
 def is_used(factor: Any) -> bool:

@@ -13,10 +13,9 @@ import numpy as np
 from ..autograd.grad_mode import enable_grad, no_grad
 from ..base.dtypes import dtype_of
 from ..tape import recording as record
-from ..tensors.tensor import Tensor
 from .elementwise import number
 from .line_search import Point, strong_wolfe
-from .optimizer import Optimizer, ParamsT, check_at_least_zero
+from .optimizer import Optimizer, ParamsT, check_rate
 
 __all__ = ["LBFGS"]
 
@@ -66,9 +65,7 @@ class LBFGS(Optimizer):
         tolerance_grad: float = 1e-7, tolerance_change: float = 1e-9, history_size: int = 100,
         line_search_fn: str | None = None,
     ) -> None:  # fmt: skip
-        if isinstance(lr, Tensor) and lr.numel() != 1:
-            raise ValueError("Tensor lr must be 1-element")
-        check_at_least_zero(lr=lr)
+        check_rate(lr)
         super().__init__(
             params,
             {

@@ -16,7 +16,14 @@ from typing import Any, cast
 from ..tape.hooks import RemovableHandle, Table
 from ..tensors.tensor import Tensor
 
-__all__ = ["Optimizer", "ParamsT", "check_at_least_zero", "check_unit_interval", "required"]
+__all__ = [
+    "Optimizer",
+    "ParamsT",
+    "check_at_least_zero",
+    "check_rate",
+    "check_unit_interval",
+    "required",
+]
 
 #: what an optimizer takes: tensors, or dicts of ``params`` and options, or pairs of a name and a tensor
 ParamsT = Iterable[Any]
@@ -44,6 +51,13 @@ def check_at_least_zero(**options: Any) -> None:
         if not value >= 0.0:
             words = {"lr": "learning rate", "eps": "epsilon value"}.get(name, f"{name} value")
             raise ValueError(f"Invalid {words}: {value}")
+
+
+def check_rate(lr: Any) -> None:
+    """Raise PyTorch's ValueError for a learning rate below zero, and for a tensor of several."""
+    if isinstance(lr, Tensor) and lr.numel() != 1:
+        raise ValueError("Tensor lr must be 1-element")
+    check_at_least_zero(lr=lr)
 
 
 def check_unit_interval(betas: Any) -> None:

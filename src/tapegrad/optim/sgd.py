@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .elementwise import ElementwiseOptimizer, Update, decayed, number
+from .elementwise import ElementwiseOptimizer, Update, decayed, rate_of
 from .optimizer import ParamsT, check_at_least_zero
 
 __all__ = ["SGD"]
@@ -86,7 +86,7 @@ class SGD(ElementwiseOptimizer):
         """Return the update of a step."""
         (share,) = numbers
         momentum, nesterov, gradient = group["momentum"], group["nesterov"], decayed(group)
-        lr = group["lr"] if group["differentiable"] else number(group["lr"])
+        lr = rate_of(group)
 
         def update(p: Any, g: Any, buffer: Any = None) -> None:
             g = gradient(p, g)
