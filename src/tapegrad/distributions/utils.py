@@ -9,18 +9,13 @@ from typing import Any
 from ..autograd import enable_grad
 from ..base.dtypes import get_default_dtype
 from ..base.limits import finfo
-from ..functions import registry
-from ..tensors.tensor import FUNCTIONS, Tensor
+from ..tensors.operators import top_level
+from ..tensors.tensor import Tensor
 
 __all__ = [
     "broadcast_all", "clamp_probs", "extended", "lazy_property", "logits_to_probs", "probs_to_logits",
     "standard_normal", "sum_rightmost", "top_level",
 ]  # fmt: skip
-
-
-def top_level(name: str) -> Any:
-    """Return the function that the package has under this name."""
-    return FUNCTIONS.get(name) or registry.FUNCTIONS[name]
 
 
 _broadcast_tensors, _randn, _tensor = map(top_level, ("broadcast_tensors", "randn", "tensor"))

@@ -14,9 +14,9 @@ from typing import Any
 from ..autograd import no_grad
 from ..base.missing_names import getattr_of
 from ..linalg import qr as _qr
+from ..tensors.operators import top_level
 from ..tensors.tensor import Tensor
 from .examples import add_examples
-from .operations.top_level import TOP
 
 __all__ = [
     "calculate_gain", "constant_", "dirac_", "eye_", "kaiming_normal_", "kaiming_uniform_", "normal_",
@@ -110,7 +110,7 @@ def eye_(tensor: Any) -> Tensor:
     if tensor.ndim != 2:
         raise ValueError("Only tensors with 2 dimensions are supported")
     with no_grad():
-        written: Tensor = tensor.copy_(TOP["eye"](*tensor.shape, dtype=tensor.dtype))
+        written: Tensor = tensor.copy_(top_level("eye")(*tensor.shape, dtype=tensor.dtype))
     return written
 
 
@@ -211,7 +211,7 @@ def orthogonal_(tensor: Any, gain: float = 1, generator: Any = None) -> Tensor:
     rows = tensor.shape[0]
     columns = tensor.numel() // rows
     with no_grad():
-        flat = TOP["randn"](rows, columns, dtype=tensor.dtype, generator=generator)
+        flat = top_level("randn")(rows, columns, dtype=tensor.dtype, generator=generator)
         q, r = _qr(flat.T if rows < columns else flat)
         q = q * r.diagonal().sign()
         q = q.T if rows < columns else q
@@ -228,7 +228,7 @@ def sparse_(tensor: Any, sparsity: float, std: float = 0.01, generator: Any = No
     normal_(tensor, 0.0, std, generator)
     with no_grad():
         for j in range(columns):
-            tensor[TOP["randperm"](rows)[:zeros], j] = 0.0
+            tensor[top_level("randperm")(rows)[:zeros], j] = 0.0
     return tensor
 
 

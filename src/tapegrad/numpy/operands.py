@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,10 +10,9 @@ import numpy as np
 from ..base.dtypes import dtype as element_type
 from ..base.dtypes import from_numpy_dtype
 from ..base.errors import UnsupportedError
-from ..functions.registry import FUNCTIONS
 from ..tape import recording as record
 from ..tape.tape import tape_at
-from ..tensors import operators
+from ..tensors.operators import top_level as function
 from ..tensors.tensor import Tensor
 
 __all__ = [
@@ -42,11 +41,6 @@ __all__ = [
 
 #: NumPy's mark for an option that was not given
 NOT_GIVEN: Any = np._NoValue
-
-
-def function(name: str) -> Callable[..., Any]:
-    """Return PyTorch's function of a name."""
-    return operators.FUNCTIONS.get(name) or FUNCTIONS[name]
 
 
 def is_given(option: Any) -> bool:

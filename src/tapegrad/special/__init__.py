@@ -10,9 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..base.missing_names import getattr_of
-from ..functions.registry import FUNCTIONS
-from ..tensors.operators import FUNCTIONS as _ROWS
-from ..tensors.operators import MODULES
+from ..tensors.operators import MODULES, top_level
 from .functions import airy, airy_ai, betainc, spherical_bessel_j0, spherical_jn
 
 _Function = Callable[..., Any]
@@ -20,7 +18,7 @@ _Function = Callable[..., Any]
 
 def _function(name: str) -> _Function:
     """Return the function of a row, or of the top level."""
-    return MODULES["special"].get(name) or _ROWS.get(name) or FUNCTIONS[name]
+    return MODULES["special"].get(name) or top_level(name)
 
 
 bessel_j0 = j0 = _function("bessel_j0")

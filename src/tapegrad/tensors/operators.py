@@ -20,7 +20,7 @@ from ..ops.table import TABLE, Op
 from ..tape import recording as record
 from . import plain_calls
 
-__all__ = ["FUNCTIONS", "METHODS", "MODULES", "ROWS", "make_base", "native_function"]
+__all__ = ["FUNCTIONS", "METHODS", "MODULES", "ROWS", "make_base", "native_function", "top_level"]
 
 _OPERATORS = {
     "add": "add", "subtract": "sub", "multiply": "mul", "true_divide": "div",
@@ -39,6 +39,11 @@ METHODS: dict[str, Callable[..., Any]] = {}
 MODULES: dict[str, dict[str, Callable[..., Any]]] = {"special": {}}
 #: the row of each of those functions that computes elements
 ROWS: dict[Callable[..., Any], Op] = {}
+
+
+def top_level(name: str) -> Callable[..., Any]:
+    """Return the function that the package has under a name, for packages below its top level."""
+    return FUNCTIONS.get(name) or registry.FUNCTIONS[name]
 
 
 def _slow_call(entry: Op) -> Callable[..., Any]:

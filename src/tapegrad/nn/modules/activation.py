@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...tensors.operators import top_level
 from ...tensors.tensor import Tensor
 from ..operations import activation as functions
-from ..operations.top_level import TOP
 from ..parameter import Parameter
 from .module import Module
 from .stateless import Stateless
@@ -236,7 +236,7 @@ class PReLU(Module):
         self.num_parameters = num_parameters
         self.init = init
         self.weight = Parameter(
-            TOP["full"]((num_parameters,), float(init), device=device, dtype=dtype)
+            top_level("full")((num_parameters,), float(init), device=device, dtype=dtype)
         )
 
     def forward(self, input: Any) -> Tensor:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ...tensors.operators import top_level
 from ...tensors.tensor import Tensor
 from .. import init
 from ..operations.layers import bilinear, linear
-from ..operations.top_level import TOP
 from ..parameter import Parameter
 from .module import Module
 
@@ -17,7 +17,7 @@ __all__ = ["Bilinear", "Identity", "Linear", "empty_parameter"]
 
 def empty_parameter(*shape: int, device: Any = None, dtype: Any = None) -> Parameter:
     """Return a parameter of a shape whose values come later."""
-    return Parameter(TOP["empty"](shape, device=device, dtype=dtype))
+    return Parameter(top_level("empty")(shape, device=device, dtype=dtype))
 
 
 class Identity(Module):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from ...base.dtypes import int64
+from ...tensors.operators import top_level
 from ...tensors.tensor import Tensor
 from .. import init
 from ..operations import normalization as functions
-from ..operations.top_level import TOP
 from .linear import empty_parameter
 from .module import Module
 
@@ -57,7 +57,7 @@ class _Running(Module):
             new = empty_parameter(num_features, device=device, dtype=dtype) if wanted else None
             self.register_parameter(name, new)
         tracked = track_running_stats
-        zeros, ones = TOP["zeros"], TOP["ones"]
+        zeros, ones = top_level("zeros"), top_level("ones")
         self.register_buffer("running_mean", zeros(num_features, dtype=dtype) if tracked else None)
         self.register_buffer("running_var", ones(num_features, dtype=dtype) if tracked else None)
         self.register_buffer("num_batches_tracked", zeros((), dtype=int64) if tracked else None)

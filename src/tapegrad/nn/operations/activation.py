@@ -10,8 +10,8 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+from ...tensors.operators import top_level
 from ...tensors.tensor import Tensor
-from .top_level import TOP
 
 __all__ = [
     "celu", "celu_", "elu", "elu_", "gelu", "glu", "gumbel_softmax", "hardshrink", "hardsigmoid", "hardswish",
@@ -21,9 +21,9 @@ __all__ = [
     "softshrink", "softsign", "tanh", "tanhshrink", "threshold", "threshold_",
 ]  # fmt: skip
 
-_where, _relu, _elu, _leaky_relu = (TOP[n] for n in ("where", "relu", "elu", "leaky_relu"))
-_softmax, _log_softmax, _silu = TOP["softmax"], TOP["log_softmax"], TOP["silu"]
-_sigmoid, _tanh, _expm1, _log = (TOP[n] for n in ("sigmoid", "tanh", "expm1", "log"))
+_where, _relu, _elu, _leaky_relu = (top_level(n) for n in ("where", "relu", "elu", "leaky_relu"))
+_softmax, _log_softmax, _silu = top_level("softmax"), top_level("log_softmax"), top_level("silu")
+_sigmoid, _tanh, _expm1, _log = (top_level(n) for n in ("sigmoid", "tanh", "expm1", "log"))
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
 
 
@@ -92,7 +92,7 @@ def rrelu(
     """Return the input where it is positive, else times a slope: random in training, else their mean."""
     slope: Any = (lower + upper) / 2
     if training:
-        slope = TOP["rand_like"](input.detach()) * (upper - lower) + lower
+        slope = top_level("rand_like")(input.detach()) * (upper - lower) + lower
         result: Any = _where(input > 0, input, slope * input)
     else:
         result = _leaky_relu(input, slope)
@@ -232,9 +232,9 @@ def mish(input: Any, inplace: bool = False) -> Tensor:
     return result
 
 
-gelu: Any = TOP["gelu"]
-softplus: Any = TOP["softplus"]
-logsigmoid: Any = TOP["logsigmoid"]
+gelu: Any = top_level("gelu")
+softplus: Any = top_level("softplus")
+logsigmoid: Any = top_level("logsigmoid")
 
 
 def glu(input: Any, dim: int = -1) -> Tensor:
@@ -294,7 +294,7 @@ def gumbel_softmax(
     logits: Any, tau: float = 1, hard: bool = False, eps: float = 1e-10, dim: int = -1
 ) -> Tensor:
     """Return samples of the Gumbel-softmax distribution; `hard` ones are differentiated as if soft."""
-    uniform = TOP["rand_like"](logits.detach()).clamp_min(
+    uniform = top_level("rand_like")(logits.detach()).clamp_min(
         1e-38 if logits.dtype.itemsize < 8 else 1e-300
     )
     gumbels = (logits - _log(-_log(uniform))) / tau
@@ -302,7 +302,7 @@ def gumbel_softmax(
     if not hard:
         return soft
     index = soft.detach().argmax(dim, keepdim=True)
-    one = TOP["zeros_like"](logits.detach()).scatter_(dim, index, 1.0)
+    one = top_level("zeros_like")(logits.detach()).scatter_(dim, index, 1.0)
     result: Tensor = one - soft.detach() + soft
     return result
 

@@ -7,15 +7,15 @@ from typing import Any
 
 from ...base.dtypes import int64, scalar_name, uint8
 from ...tape.current import current_tape
+from ...tensors.operators import top_level
 from ...tensors.tensor import Tensor
 from .loss import reduced, reduction_of
-from .top_level import TOP
 
 __all__ = [
     "cross_entropy", "multi_margin_loss", "multilabel_margin_loss", "multilabel_soft_margin_loss", "nll_loss",
 ]  # fmt: skip
 
-_where, _logsigmoid, _log_softmax = (TOP[n] for n in ("where", "logsigmoid", "log_softmax"))
+_where, _logsigmoid, _log_softmax = (top_level(n) for n in ("where", "logsigmoid", "log_softmax"))
 
 
 # --------------------------------------------------------------------------- classes by number
@@ -233,7 +233,7 @@ def multi_margin_loss(
     gaps = gaps if p == 1 else gaps * gaps
     if weight is not None:
         gaps = gaps * weight[places]
-    others = TOP["arange"](scores.shape[1]) != places
+    others = top_level("arange")(scores.shape[1]) != places
     losses = _where(others, gaps, gaps.new_zeros(())).sum(1) / scores.shape[1]
     return reduced(losses if input.ndim == 2 else losses[0], reduction)
 
@@ -246,7 +246,7 @@ def multilabel_margin_loss(
     scores, labels = (input, target) if input.ndim == 2 else (input[None], target[None])
     is_label = (labels < 0).to(int64).cumsum(1) == 0
     safe = _where(is_label, labels, labels.new_zeros(()))
-    classes = TOP["arange"](scores.shape[1])
+    classes = top_level("arange")(scores.shape[1])
     hits = (safe.unsqueeze(2) == classes) & is_label.unsqueeze(2)
     is_other = ~hits.any(1)
     gaps = (1 - (scores.gather(1, safe).unsqueeze(2) - scores.unsqueeze(1))).clamp_min(0)

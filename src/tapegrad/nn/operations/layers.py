@@ -5,18 +5,18 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ...tensors.operators import top_level
 from ...tensors.tensor import Tensor
-from .top_level import TOP
 
 __all__ = [
     "alpha_dropout", "bilinear", "dropout", "dropout1d", "dropout2d", "dropout3d", "embedding",
     "embedding_bag", "feature_alpha_dropout", "linear", "one_hot", "pad", "scaled_dot_product_attention",
 ]  # fmt: skip
 
-linear: Any = TOP["linear"]
-one_hot: Any = TOP["one_hot"]
-pad: Any = TOP["pad"]
-_where: Any = TOP["where"]
+linear: Any = top_level("linear")
+one_hot: Any = top_level("one_hot")
+pad: Any = top_level("pad")
+_where: Any = top_level("where")
 
 
 def bilinear(input1: Any, input2: Any, weight: Any, bias: Any = None) -> Tensor:
@@ -26,7 +26,7 @@ def bilinear(input1: Any, input2: Any, weight: Any, bias: Any = None) -> Tensor:
             f"bilinear(): input1 and input2 have {input1.shape[-1]} and {input2.shape[-1]} features, but "
             f"weight is of shape {list(weight.shape)}"
         )
-    result: Tensor = TOP["einsum"]("...i,kij,...j->...k", input1, weight, input2)
+    result: Tensor = top_level("einsum")("...i,kij,...j->...k", input1, weight, input2)
     return result if bias is None else result + bias
 
 
@@ -115,7 +115,7 @@ def _check_probability(p: float) -> None:
 def _dropped(input: Any, p: float, shape: Any) -> Any:
     if p == 1:
         return input * input.new_zeros(shape)
-    kept = TOP["bernoulli"](input.new_full(shape, 1 - p))
+    kept = top_level("bernoulli")(input.new_full(shape, 1 - p))
     return input * (kept / (1 - p))
 
 
@@ -159,7 +159,7 @@ _SATURATION = -1.7580993408473766
 
 def _alpha_dropped(input: Any, p: float, shape: Any, inplace: bool) -> Any:
     a = 1 / math.sqrt((1 - p) * (1 + p * _SATURATION**2)) if p < 1 else 0.0
-    kept = TOP["bernoulli"](input.new_full(shape, 1 - p))
+    kept = top_level("bernoulli")(input.new_full(shape, 1 - p))
     result = input * (kept * a) + ((1 - kept) * (_SATURATION * a) - a * _SATURATION * p)
     return input.copy_(result) if inplace else result
 
@@ -220,13 +220,13 @@ def scaled_dot_product_attention(
     scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
     scores = (query * scale) @ key.transpose(-2, -1)
     if is_causal:
-        ones = TOP["ones"](query.shape[-2], key.shape[-2], dtype=query.dtype)
+        ones = top_level("ones")(query.shape[-2], key.shape[-2], dtype=query.dtype)
         attn_mask = ones.tril() != 0
     if attn_mask is not None and attn_mask.dtype.name == "bool":
         scores = scores.masked_fill(~attn_mask, -math.inf)
     elif attn_mask is not None:
         scores = scores + attn_mask
-    weights: Any = TOP["softmax"](scores, -1)
+    weights: Any = top_level("softmax")(scores, -1)
     if dropout_p:
         weights = dropout(weights, dropout_p)
     result: Tensor = weights @ value

@@ -12,8 +12,8 @@ from ...ops.layout import broadcast_shapes
 from ...ops.table import TABLE
 from ...tape import recording as record
 from ...tape.current import current_tape
+from ...tensors.operators import top_level
 from ...tensors.tensor import Tensor
-from .top_level import TOP
 
 __all__ = [
     "binary_cross_entropy", "binary_cross_entropy_with_logits", "cosine_embedding_loss", "gaussian_nll_loss",
@@ -22,7 +22,7 @@ __all__ = [
     "triplet_margin_loss", "triplet_margin_with_distance_loss",
 ]  # fmt: skip
 
-_where, _logsigmoid, _exp, _log = (TOP[n] for n in ("where", "logsigmoid", "exp", "log"))
+_where, _logsigmoid, _exp, _log = (top_level(n) for n in ("where", "logsigmoid", "exp", "log"))
 
 
 # --------------------------------------------------------------------------- what they share
@@ -221,7 +221,7 @@ def kl_div(
             "'mean' will be changed to behave the same as 'batchmean' in the next major release.",
             stacklevel=2,
         )
-    losses = TOP["xlogy"](target, target) - target * input
+    losses = top_level("xlogy")(target, target) - target * input
     if log_target:
         losses = _exp(target) * (target - input)
     result = reduced(losses, kind)
@@ -300,7 +300,7 @@ def soft_margin_loss(
 ) -> Tensor:
     """Return ``log(1 + exp(-target * input))``."""
     reduction = reduction_of(size_average, reduce, reduction)
-    return reduced(TOP["log1p"](_exp(-target * input)), reduction)
+    return reduced(top_level("log1p")(_exp(-target * input)), reduction)
 
 
 def cosine_embedding_loss(
@@ -327,7 +327,7 @@ def triplet_margin_loss(
         raise ValueError(f"margin must be greater than 0, got {margin}")
 
     def distance(x: Any, y: Any) -> Any:
-        return TOP["pairwise_distance"](x, y, p, eps)
+        return top_level("pairwise_distance")(x, y, p, eps)
 
     return triplet_margin_with_distance_loss(
         anchor, positive, negative, distance_function=distance, margin=margin, swap=swap,
@@ -341,8 +341,8 @@ def triplet_margin_with_distance_loss(
 ) -> Tensor:  # fmt: skip
     """Return `triplet_margin_loss` with another distance."""
     reduction = reduction_of(None, None, reduction)
-    distance = TOP["pairwise_distance"] if distance_function is None else distance_function
+    distance = top_level("pairwise_distance") if distance_function is None else distance_function
     near, far = distance(anchor, positive), distance(anchor, negative)
     if swap:
-        far = TOP["minimum"](far, distance(positive, negative))
+        far = top_level("minimum")(far, distance(positive, negative))
     return reduced((margin + near - far).clamp_min(0), reduction)

@@ -7,18 +7,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...autograd import no_grad
+from ...base.limits import finfo
+from ...tensors.operators import top_level
 from ...tensors.tensor import Tensor
-from .top_level import TOP
 
 __all__ = [
     "batch_norm", "cosine_similarity", "group_norm", "instance_norm", "layer_norm", "normalize",
     "pairwise_distance", "pdist", "rms_norm",
 ]  # fmt: skip
 
-cosine_similarity: Any = TOP["cosine_similarity"]
-pairwise_distance: Any = TOP["pairwise_distance"]
-pdist: Any = TOP["pdist"]
-_rsqrt: Any = TOP["rsqrt"]
+cosine_similarity: Any = top_level("cosine_similarity")
+pairwise_distance: Any = top_level("pairwise_distance")
+pdist: Any = top_level("pdist")
+_rsqrt: Any = top_level("rsqrt")
 
 
 def normalize(
@@ -27,7 +28,7 @@ def normalize(
     """Divide by the norm over a dimension, or by `eps` where that is larger."""
     length = input.norm(p, dim, keepdim=True).clamp_min(eps)
     result: Tensor = (
-        TOP["div"](input, length) if out is None else TOP["div"](input, length, out=out)
+        top_level("div")(input, length) if out is None else top_level("div")(input, length, out=out)
     )
     return result
 
@@ -101,11 +102,7 @@ def rms_norm(
     """Divide by the root of the mean of squares over the last dimensions, and multiply by `weight`."""
     dims = _last_dims("rms_norm", input, normalized_shape, weight, None)
     if eps is None:
-        eps = (
-            TOP["finfo"](input.dtype).eps
-            if "finfo" in TOP
-            else 2.0 ** -(23 if input.dtype.itemsize == 4 else 52)
-        )
+        eps = finfo(input.dtype).eps
     result: Tensor = input * _rsqrt((input * input).mean(dims, keepdim=True) + eps)
     return result if weight is None else result * weight
 

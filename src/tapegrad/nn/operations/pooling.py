@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from itertools import product
 from typing import Any
 
+from ...tensors.operators import top_level
 from ...tensors.tensor import Tensor
-from .top_level import TOP
 from .windows import as_tuple, output_length, padded, windows
 
 __all__ = [
@@ -21,7 +21,7 @@ __all__ = [
     "unfold",
 ]  # fmt: skip
 
-_where: Any = TOP["where"]
+_where: Any = top_level("where")
 #: elements of a kernel up to which maxima are selections of strided views
 MOST_SELECTIONS = 32
 
@@ -124,7 +124,7 @@ def _places(at: Any, sizes: Sequence[int], geometry: tuple[Any, ...]) -> Any:
     for i in reversed(range(dims)):
         offset, rest = rest % kernel[i], rest // kernel[i]
         shape = [-1 if j == i else 1 for j in range(dims)]
-        first = TOP["arange"](lengths[i]).reshape(shape) * stride[i] - padding[i]
+        first = top_level("arange")(lengths[i]).reshape(shape) * stride[i] - padding[i]
         place = place + (first + offset * dilation[i]) * step
         step *= sizes[i]
     return place
@@ -213,7 +213,7 @@ def _counts(input: Any, geometry: tuple[Any, ...], with_padding: bool) -> Any:
     kernel, stride, padding, _, lengths = geometry
     counts: Any = 1
     for i, size in enumerate(input.shape[2:]):
-        first = TOP["arange"](lengths[i]) * stride[i] - padding[i]
+        first = top_level("arange")(lengths[i]) * stride[i] - padding[i]
         last = (first + kernel[i]).clamp(max=size + (padding[i] if with_padding else 0))
         first = first if with_padding else first.clamp(min=0)
         shape = [-1 if j == i else 1 for j in range(len(kernel))]
@@ -304,7 +304,7 @@ def _adaptive(name: str, input: Any, output_size: Any, dims: int, reduce: Any) -
             continue
         ends = [(j * length // target, -(-(j + 1) * length // target)) for j in range(target)]
         parts = [reduce(input.narrow(dim, a, b - a), dim) for a, b in ends]
-        input = TOP["stack"](parts, dim) if parts else input.narrow(dim, 0, 0)
+        input = top_level("stack")(parts, dim) if parts else input.narrow(dim, 0, 0)
     return input.squeeze(0) if alone else input
 
 

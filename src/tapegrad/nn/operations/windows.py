@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from .top_level import TOP
+from ...tensors.operators import top_level
 
 __all__ = ["as_tuple", "check_input", "output_length", "padded", "windows"]
 
@@ -73,8 +73,8 @@ def padded(
         return input
     flat = [n for pair in reversed(amounts) for n in pair]
     if mode == "constant":
-        return TOP["pad"](input, flat, "constant", value)
-    return TOP["pad"](input, flat, mode)
+        return top_level("pad")(input, flat, "constant", value)
+    return top_level("pad")(input, flat, mode)
 
 
 def windows(

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from ...autograd import no_grad
+from ...tensors.operators import top_level
 from ...tensors.tensor import Tensor
-from ..operations.top_level import TOP
 
 __all__ = [
     "clip_grad_norm", "clip_grad_norm_", "clip_grad_value_", "clip_grads_with_norm_", "get_total_norm",
@@ -35,11 +35,11 @@ def get_total_norm(
     """
     tensors, kind = _listed(tensors), float(norm_type)
     if not tensors:
-        nothing: Tensor = TOP["tensor"](0.0)
+        nothing: Tensor = top_level("tensor")(0.0)
         return nothing
-    norms = [TOP["linalg_vector_norm"](t, kind) for t in tensors]
-    total: Tensor = TOP["linalg_vector_norm"](TOP["stack"](norms), kind)
-    if error_if_nonfinite and not bool(TOP["isfinite"](total)):
+    norms = [top_level("linalg_vector_norm")(t, kind) for t in tensors]
+    total: Tensor = top_level("linalg_vector_norm")(top_level("stack")(norms), kind)
+    if error_if_nonfinite and not bool(top_level("isfinite")(total)):
         raise RuntimeError(
             f"The total norm of order {norm_type} for gradients from `parameters` is non-finite, so it "
             "cannot be clipped. To disable this error and scale the gradients by the non-finite norm "

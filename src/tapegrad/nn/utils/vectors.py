@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from ...tensors.operators import top_level
 from ...tensors.tensor import Tensor
 from ..modules.members import type_name
-from ..operations.top_level import TOP
 
 __all__ = ["parameters_to_vector", "vector_to_parameters"]
 
 
 def parameters_to_vector(parameters: Iterable[Any]) -> Tensor:
     """Return all elements of parameters in one vector, differentiated."""
-    vector: Tensor = TOP["cat"]([p.reshape(-1) for p in parameters])
+    vector: Tensor = top_level("cat")([p.reshape(-1) for p in parameters])
     return vector
 
 

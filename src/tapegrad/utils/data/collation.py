@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from ...base import dtypes
+from ...tensors.operators import top_level
 from ...tensors.tensor import Tensor
-from .dataset import top_level
 
 __all__ = ["default_collate", "default_convert"]
 

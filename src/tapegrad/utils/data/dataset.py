@@ -9,20 +9,14 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
-from ...functions import registry
-from ...tensors.tensor import FUNCTIONS, Tensor
+from ...tensors.operators import top_level
+from ...tensors.tensor import Tensor
 
 __all__ = [
     "ChainDataset", "ConcatDataset", "Dataset", "IterableDataset", "Subset", "TensorDataset", "random_split",
-    "top_level",
 ]  # fmt: skip
 
 T = TypeVar("T", covariant=True)
-
-
-def top_level(name: str) -> Any:
-    """Return the function that the package has under this name."""
-    return FUNCTIONS.get(name) or registry.FUNCTIONS[name]
 
 
 class Dataset(Generic[T]):

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator, Sequence, Sized
 from typing import Any, Generic, TypeVar
 
-from .dataset import top_level
+from ...tensors.operators import top_level
 
 __all__ = [
     "BatchSampler", "RandomSampler", "Sampler", "SequentialSampler", "SubsetRandomSampler",
