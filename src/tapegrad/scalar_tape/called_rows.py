@@ -10,7 +10,6 @@ Numbers of such opcodes are this process's. So numba keeps no code that has them
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -40,22 +39,20 @@ keep_for_ever((_ROWS, _ADDRESSES))
 nt.GLOBALS[nt.G_CALLED] = _ADDRESSES.ctypes.data
 
 
-def called_code(entry: Op, attrs: Sequence[tuple[str, Any]] = ()) -> int:
+def called_code(entry: Op) -> int:
     """Return the opcode of a row for operands that are all active; those of other kinds follow.
 
     Parameters
     ----------
     entry : Op
-        An elementwise row of one or two operands, whose result is float64.
-    attrs : sequence of tuple
-        Its attributes.
+        An elementwise row of one or two operands, without attributes, whose result is float64.
 
     Raises
     ------
     UnsupportedError
         If strips cannot hold it, or its derivative.
     """
-    step = _on_scalars(entry, attrs)
+    step = _on_scalars(entry)
     number = _numbers.get(step)
     if number is not None:
         return number
@@ -68,7 +65,7 @@ def called_code(entry: Op, attrs: Sequence[tuple[str, Any]] = ()) -> int:
 
 def missing_derivatives(entry: Op) -> dict[int, str]:
     """Return, for each operand that a row has no derivative by, the reason."""
-    traced = Rule(_codes(_on_scalars(entry, ()))[0]).traced
+    traced = Rule(_codes(_on_scalars(entry))[0]).traced
     if traced is None:
         return {}
     reasons = {
@@ -78,13 +75,13 @@ def missing_derivatives(entry: Op) -> dict[int, str]:
     return {i: reasons[slot] for i, slot in enumerate(traced.results) if slot in reasons}
 
 
-def _on_scalars(entry: Op, attrs: Sequence[tuple[str, Any]]) -> Instruction:
+def _on_scalars(entry: Op, **attrs: Any) -> Instruction:
     if entry.arity not in (1, 2) or not entry.is_elementwise:
         raise UnsupportedError(
             f"{entry.label}: functions under tg.njit record functions of one or two numbers only; use it on "
             "the Tensors outside"
         )
-    step = instruction(entry, SCALARS[:1] * entry.arity, **dict(attrs))
+    step = instruction(entry, SCALARS[:1] * entry.arity, **attrs)
     if step.out.dtype is not float64:
         raise UnsupportedError(
             f"{entry.label}: its result is {step.out.dtype}, which no scalar is that functions under tg.njit "
@@ -122,7 +119,7 @@ def _registered(step: Instruction) -> int:
                     continue
                 if set(needed.layouts) != {SCALARS[0]}:
                     raise _unsupported(step, needed)
-                _on_scalars(needed.op, tuple(needed.attrs.items()))
+                _on_scalars(needed.op, **needed.attrs)
                 numbers[needed], after = after, after + len(KINDS[needed.op.arity])
                 waiting.append(needed)
     if after > sf.MOST_CODES:

@@ -122,14 +122,9 @@ class Rule:
     def __init__(self, code: Code) -> None:
         traced = trace(code.op, code.attrs)
         self.code, self.traced = code, traced
-        active = [i for i, kind in enumerate(code.kinds) if kind != "k"]
-        self.results: dict[int, int] = {}
-        if traced is not None:
-            for i in active:
-                result = traced.results[i]
-                if result is not None:
-                    self.results[i] = result
-        self.keep(active)
+        slots = enumerate(() if traced is None else traced.results)
+        self.results: dict[int, int] = {i: slot for i, slot in slots if slot is not None}
+        self.keep([i for i, kind in enumerate(code.kinds) if kind != "k"])
 
     def keep(self, operands: Sequence[int]) -> None:
         """Leave out what cotangents of other operands need."""
