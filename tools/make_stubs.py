@@ -238,6 +238,9 @@ def package_stub() -> str:
                 lines.append(f"from {module} import {name} as {name}")
     later = [name for name, (_, part) in LATER["tapegrad"].items() if part is None]
     lines += [f"from . import {name} as {name}" for name in later]
+    for name, (place, part) in LATER["tapegrad"].items():
+        if part is not None and name in exported:
+            lines.append(f"from {place.removeprefix(tg.__name__)} import {part} as {name}")
     lines += [
         "from .base.devices import device as _device, layout as _layout, memory_format as _memory_format",
         "from .base.dtypes import dtype as _dtype",

@@ -93,7 +93,6 @@ from .jit_compiler.jitted import compile, jit
 from .njit_compiler.checkpointed_loop import checkpointed_loop
 from .njit_compiler.compiled import njit, value
 from .numpy import protocols as _protocols
-from .ode import odeint, odeint_adjoint
 from .registered_ops import register_op
 from .tape.current import current_tape, synchronize
 from .tape.recording import is_tensor

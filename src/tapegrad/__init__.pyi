@@ -70,8 +70,6 @@ def njit(function: Callable[..., Any]) -> Compiled: ...
 @overload
 def njit(function: None = None, **options: Any) -> Callable[[Callable[..., Any]], Compiled]: ...
 from .njit_compiler.compiled import value as value
-from .ode import odeint as odeint
-from .ode import odeint_adjoint as odeint_adjoint
 from .registered_ops import register_op as register_op
 from .tape.current import current_tape as current_tape
 from .tape.current import synchronize as synchronize
@@ -85,6 +83,8 @@ from . import distributions as distributions
 from . import nn as nn
 from . import optim as optim
 from . import scipy as scipy
+from .ode import odeint as odeint
+from .ode import odeint_adjoint as odeint_adjoint
 from .base.devices import device as _device, layout as _layout, memory_format as _memory_format
 from .base.dtypes import dtype as _dtype
 from .functions.creation.generator import Generator as _Generator

@@ -78,6 +78,8 @@ LATER: dict[str, dict[str, tuple[str, str | None]]] = {
     "tapegrad": {
         "distributions": ("tapegrad.distributions", None),
         "nn": ("tapegrad.nn", None),
+        "odeint": ("tapegrad.ode", "odeint"),
+        "odeint_adjoint": ("tapegrad.ode", "odeint_adjoint"),
         "optim": ("tapegrad.optim", None),
         "scipy": ("tapegrad.scipy", None),
         **{name: ("tapegrad.nn.functional", name) for name in _OF_NN},
